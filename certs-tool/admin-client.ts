@@ -3,25 +3,42 @@ import { type RequestOptions, request } from 'node:https'
 import { join } from 'node:path'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { z } from 'zod'
-import { UsageError } from '../core/errors.ts'
-import type { ClusterId } from '../core/metainfo.ts'
+import {
+  type AnsweredFor,
+  type CallName,
+  callOf,
+  type GivenFor,
+  pathOf,
+  split,
+} from '../core/admin-api/calls.ts'
+import { ShoalError, UsageError } from '../core/errors.ts'
 import { ADMIN_SOCKET, UNLOCK_SOCKET } from '../core/tracker-sockets.ts'
 import { shoalUserAgent } from '../core/user-agent.ts'
 import { AdminRefusedError, AdminUnavailableError, NoCertificateError } from './errors.ts'
 import { readTextFile } from './key-files.ts'
+import { isAdminToken } from './secrets.ts'
 
 /**
  * How the tool reaches a tracker's admin API: through the socket in its data folder, or over TLS with a file of
- * `shoal admin certificate`, which holds all the trust that is needed.
+ * `shoal admin certificate`, which holds all the trust that is needed, or with a token.
  */
-export type AdminAccess =
-  | { dataDir: string }
+export type AdminAccess = { dataDir: string } | RemoteAccess
+
+export type RemoteAccess = {
+  /** `https://127.0.0.1:7444` */
+  url: string
+} & (
   | {
-      /** `https://127.0.0.1:7444` */
-      url: string
       /** Key, certificate, and the authorities by which the tool recognises the listener. */
       pemFile: string
     }
+  | {
+      /** A token of `shoal admin token create NAME`. */
+      tokenFile: string
+      /** PEM authorities of the listener's certificate; absent: the system's. */
+      caFile?: string | undefined
+    }
+)
 
 /** The audit log's page is the largest answer. */
 const ANSWER_BYTES_MAX = 1024 * 1024
@@ -50,111 +67,31 @@ const HINTS: Record<string, string> = {
   RESTORE_UNHEARD:
     'Nodes tell within a heartbeat (half a minute) once they reach the tracker. If no node is left that knows, add --unheard.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
+  LOGIN_REFUSED: 'It may have ended: `shoal admin token ls --admins` lists those that count.',
+  ROLE_TOO_LOW: 'docs/admin.md has the role of each call.',
+  ADMIN_TOKEN_EXISTS: 'Withdraw it first, or take another name: `shoal admin token ls --admins` lists them.',
+  ADMIN_TOKEN_UNKNOWN: '`shoal admin token ls --admins` lists the tokens of administrators.',
   CERTIFICATE_REFUSED:
     'It has ended, or the admin authority was changed: `shoal admin certificate` makes another.',
 }
 
-/** The tracker learns only the token's hash. */
-export async function createCluster(
+/** Asks a call of the table (core/admin-api/calls.ts). @throws as `call` */
+export async function ask<Name extends CallName>(
   access: AdminAccess,
-  cluster: { cluster: ClusterId; name: string; joinTokenHash: string; joinTokenValidForSeconds?: number },
-): Promise<void> {
-  await call(access, 'POST', '/admin/v1/clusters', cluster)
-}
-
-/** All earlier tokens of the cluster end at once. */
-export async function replaceJoinToken(
-  access: AdminAccess,
-  cluster: ClusterId,
-  token: { hash: string; validForSeconds?: number },
-): Promise<void> {
-  await call(access, 'PUT', `/admin/v1/clusters/${cluster}/join-token`, token)
-}
-
-const rotationBegun = z.object({
-  rotation: z.object({ issuesAtMs: z.number(), previousEndsAtMs: z.number() }),
-})
-const rotationEnded = z.object({ nodesLeft: z.number() })
-const resealed = z.object({ sealed: z.number() })
-
-/** Begins a rotation. @returns when the new authority issues, and when the tracker withdraws the previous one */
-export async function addAuthority(access: AdminAccess, cluster: ClusterId, isLeaked: boolean) {
-  const path = `/admin/v1/clusters/${cluster}/authorities`
-  return rotationBegun.parse(await call(access, 'POST', path, { isLeaked })).rotation
-}
-
-/** Ends the rotation. @returns how many nodes must join again */
-export async function withdrawAuthority(access: AdminAccess, cluster: ClusterId, isForced: boolean) {
-  const path = `/admin/v1/clusters/${cluster}/authorities/withdrawal`
-  return rotationEnded.parse(await call(access, 'POST', path, { isForced })).nodesLeft
-}
-
-const keyRotationBegun = z.object({
-  rotation: z.object({ signsAtMs: z.number(), previousEndsAtMs: z.number() }),
-})
-
-/** Begins a change of the signing key. @returns when the new one signs, and when the previous one is withdrawn */
-export async function addSigningKey(access: AdminAccess, cluster: ClusterId, isLeaked: boolean) {
-  const path = `/admin/v1/clusters/${cluster}/signing-keys`
-  return keyRotationBegun.parse(await call(access, 'POST', path, { isLeaked })).rotation
-}
-
-export async function withdrawSigningKey(
-  access: AdminAccess,
-  cluster: ClusterId,
-  isForced: boolean,
-): Promise<void> {
-  await call(access, 'POST', `/admin/v1/clusters/${cluster}/signing-keys/withdrawal`, { isForced })
-}
-
-/** Makes a new data key, under the same unlock key or another. @returns how many values were sealed again */
-export async function reseal(access: AdminAccess, keys: { unlockKey: string; newUnlockKey?: string }) {
-  return resealed.parse(await call(access, 'POST', '/admin/v1/reseal', keys)).sealed
-}
-
-const certified = z.object({ certificate: z.string(), authorities: z.array(z.string()).min(1) })
-
-/** Certifies an administrator's key; the tracker does this only on its socket. */
-export async function certifyAdmin(dataDir: string, key: { publicKey: string; validForSeconds: number }) {
-  return certified.parse(await call({ dataDir }, 'POST', '/admin/v1/certificates', key))
-}
-
-const adminRotation = z.object({ previousEndsAtMs: z.number().nullable() })
-
-/** Makes a new admin authority. @returns when the tracker withdraws the previous one; null: it is gone */
-export async function addAdminAuthority(access: AdminAccess, isLeaked: boolean) {
-  const answer = await call(access, 'POST', '/admin/v1/admin-authorities', { isLeaked })
-  return adminRotation.parse(answer).previousEndsAtMs
-}
-
-export async function withdrawAdminAuthority(access: AdminAccess): Promise<void> {
-  await call(access, 'POST', '/admin/v1/admin-authorities/withdrawal', {})
-}
-
-const tokenKeyLines = z.object({
-  tokenKeys: z.array(
-    z.object({
-      id: z.string(),
-      registry: z.string(),
-      issuer: z.string(),
-      audience: z.string(),
-      probedAtMs: z.number(),
-      trustedUntilMs: z.number(),
-      withdrawnAtMs: z.number().nullable(),
-    }),
-  ),
-})
-export type TokenKeyLine = z.output<typeof tokenKeyLines>['tokenKeys'][number]
-
-/** Keys of registry tokens that a probe of the registry confirmed, and withdrawn ones. */
-export async function tokenKeys(access: AdminAccess): Promise<TokenKeyLine[]> {
-  return tokenKeyLines.parse(await call(access, 'GET', '/admin/v1/token-keys')).tokenKeys
-}
-
-/** @returns the withdrawn entries: the key, under every issuer and audience */
-export async function withdrawTokenKey(access: AdminAccess, id: string): Promise<TokenKeyLine[]> {
-  const path = `/admin/v1/token-keys/${id}/withdrawal`
-  return tokenKeyLines.parse(await call(access, 'POST', path, {})).tokenKeys
+  name: Name,
+  input: GivenFor<Name>,
+): Promise<AnsweredFor<Name>> {
+  const one = callOf(name)
+  const given = input as Record<string, unknown>
+  const { body } = split(one, given)
+  const takesBody = Object.keys(one.body.shape).length > 0
+  const answer = await call(access, one.method, pathOf(one, given), takesBody ? body : undefined)
+  const read = one.answer.safeParse(answer)
+  if (read.success) return read.data as AnsweredFor<Name>
+  throw new AdminUnavailableError('the tracker answers in a form that this program does not know', {
+    cause: read.error,
+    hint: 'Use the version of Shoal that the tracker has.',
+  })
 }
 
 /** Gives a locked tracker its unlock key, through the socket in its data folder. */
@@ -209,14 +146,14 @@ function throughSocket({ dataDir }: { dataDir: string }, asked: Asked): Call {
   return { sent, at: { where: `the tracker's socket ${socketPath}`, hint: SOCKET_HINT } }
 }
 
-function overTls({ url: base, pemFile }: { url: string; pemFile: string }, asked: Asked): Call {
-  const url = adminUrl(base, asked.path)
+function overTls(access: RemoteAccess, asked: Asked): Call {
+  const url = adminUrl(access.url, asked.path)
   // One connection per call, because the tool ends at once.
   // Explicit, because an environment variable may change Node's default.
   const options: CallOptions = {
     method: asked.method,
-    headers: asked.headers,
-    secureContext: credentials(pemFile),
+    headers: { ...asked.headers, ...loginOf(access) },
+    secureContext: contextOf(access),
     agent: false,
     rejectUnauthorized: true,
   }
@@ -245,6 +182,33 @@ function adminUrl(base: string, path: string): URL {
     })
   }
   return url
+}
+
+/** @throws UsageError if the file holds no token; FileAccessError */
+function loginOf(access: RemoteAccess): Record<string, string> {
+  if (!('tokenFile' in access)) return {}
+  const token = readTextFile(access.tokenFile).trim()
+  if (!isAdminToken(token)) {
+    throw new UsageError(`${access.tokenFile} holds no token of an administrator`, {
+      hint: '`shoal admin token create NAME --role reader` makes one, on the tracker’s machine.',
+    })
+  }
+  return { authorization: `Bearer ${token}` }
+}
+
+/** @throws NoCertificateError, FileAccessError */
+function contextOf(access: RemoteAccess): SecureContext {
+  if ('pemFile' in access) return credentials(access.pemFile)
+  const { caFile } = access
+  try {
+    return createSecureContext({
+      minVersion: 'TLSv1.3',
+      ...(caFile === undefined ? {} : { ca: readTextFile(caFile) }),
+    })
+  } catch (cause) {
+    if (cause instanceof ShoalError) throw cause
+    throw new NoCertificateError(`${caFile} has no certificate of an authority`, { cause })
+  }
 }
 
 /** @throws NoCertificateError */

@@ -1,5 +1,7 @@
+import type { FlagValues } from '../core/command.ts'
 import { UsageError } from '../core/errors.ts'
 import type { AdminAccess } from './admin-client.ts'
+import { profileAccess } from './admin-profile.ts'
 import type { NewFile } from './key-files.ts'
 import { readTextFile, writeNewFiles } from './key-files.ts'
 
@@ -27,17 +29,42 @@ export const ADMIN_FLAGS = {
     type: 'string',
     value: 'url',
     default: 'https://127.0.0.1:7444',
-    description: "With --admin-pem: the URL of the tracker's admin API.",
+    description: "With --admin-pem or --admin-token-file: the URL of the tracker's admin API.",
+  },
+  'admin-token-file': {
+    type: 'string',
+    value: 'file',
+    description:
+      'Goes to the admin API over TLS with the token in this file, of `shoal admin token create NAME`.',
+  },
+  'admin-ca-file': {
+    type: 'string',
+    value: 'file',
+    description:
+      "With --admin-token-file: PEM authorities of the admin API's certificate. Default: the system's.",
+  },
+  profile: {
+    type: 'string',
+    value: 'name',
+    description: 'Takes URL, authorities and token from ~/.config/shoal/NAME.json (docs/admin.md).',
   },
 } as const
 
-export function adminAccess(values: {
-  'data-dir': string
-  'admin-url': string
-  'admin-pem': string | undefined
-}): AdminAccess {
+/** @throws UsageError, ConfigError, FileAccessError */
+export function adminAccess(values: FlagValues<typeof ADMIN_FLAGS>): AdminAccess {
   const pemFile = values['admin-pem']
-  return pemFile === undefined ? { dataDir: values['data-dir'] } : { url: values['admin-url'], pemFile }
+  const tokenFile = values['admin-token-file']
+  const url = values['admin-url']
+  const ways = [pemFile, tokenFile, values.profile].filter((way) => way !== undefined)
+  if (ways.length > 1) {
+    throw new UsageError('--admin-pem, --admin-token-file and --profile are three ways to the same', {
+      hint: 'Give one of them.',
+    })
+  }
+  if (values.profile !== undefined) return profileAccess(values.profile)
+  if (pemFile !== undefined) return { url, pemFile }
+  if (tokenFile !== undefined) return { url, tokenFile, caFile: values['admin-ca-file'] }
+  return { dataDir: values['data-dir'] }
 }
 
 export const JOIN_TOKEN_FLAGS = {

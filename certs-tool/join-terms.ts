@@ -35,11 +35,15 @@ export function joinTerms(values: { expires: string; uses: string | undefined })
 }
 
 function secondsOf(text: string): number | undefined {
-  if (text === 'never') return undefined
+  return text === 'never' ? undefined : durationSeconds(text, 'Write 30m, 12h, 7d, or never.')
+}
+
+/** @param hint for who wrote something else @throws UsageError */
+export function durationSeconds(text: string, hint: string): number {
   const [, count, unit] = /^(\d{1,5})([mhd])$/.exec(text) ?? []
   const seconds = Number(count ?? 0) * SECONDS[(unit ?? 'm') as keyof typeof SECONDS]
   if (seconds < 1 || seconds > EXPIRES_SECONDS_MAX) {
-    throw new UsageError(`not a time: ${text.slice(0, 80)}`, { hint: 'Write 30m, 12h, 7d, or never.' })
+    throw new UsageError(`not a time: ${text.slice(0, 80)}`, { hint })
   }
   return seconds
 }

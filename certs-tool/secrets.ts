@@ -19,6 +19,17 @@ export function newJoinToken(cluster: ClusterId): string {
   return `SHOAL-1-${cluster}-${randomBytes(SECRET_BYTES).toString('base64url')}`
 }
 
+const ADMIN_TOKEN = /^SHOALADMIN-1-[A-Za-z0-9_-]{43}$/
+
+/** A token of an administrator: 256 random bits. The tracker learns only its hash. */
+export function newAdminToken(): string {
+  return `SHOALADMIN-1-${randomBytes(SECRET_BYTES).toString('base64url')}`
+}
+
+export function isAdminToken(text: string): boolean {
+  return ADMIN_TOKEN.test(text)
+}
+
 /** @throws UsageError */
 export function parseClusterId(text: string): ClusterId {
   if (!isClusterId(text)) {

@@ -28,13 +28,16 @@ const ADMIN_CLUSTER: Entry = {
 
 const ADMIN_TOKEN: Entry = {
   name: 'token',
-  summary: 'Join tokens and join strings: what a machine needs to become a node of a cluster.',
-  examples: [{ line: 'shoal admin token create', does: 'Prints a line that makes a machine a node.' }],
+  summary: 'Tokens: join strings for machines that become nodes, and tokens with a name for administrators.',
+  examples: [
+    { line: 'shoal admin token create', does: 'Prints a line that makes a machine a node.' },
+    { line: 'shoal admin token create dashboard --role reader', does: 'Prints a token for the admin API.' },
+  ],
   children: [
     {
       name: 'create',
       summary:
-        'Makes a join string: one line that makes machines nodes with `shoal join`. It ends after an hour, and is printed once.',
+        'Makes a join string: one line that makes machines nodes with `shoal join`. It ends after an hour, and is printed once. With a name: a token for the admin API.',
       examples: [
         { line: 'shoal admin token create', does: 'For any number of machines, within the next hour.' },
         {
@@ -45,22 +48,34 @@ const ADMIN_TOKEN: Entry = {
           line: 'shoal admin token create --quiet | ssh node1 shoal join -',
           does: 'Neither machine has it in a process list or a history.',
         },
+        {
+          line: 'shoal admin token create dashboard --role reader --ends 30d',
+          does: 'For a program that reads the admin API for 30 days.',
+        },
       ],
-      command: async () => (await import('../certs-tool/commands/join-tokens.ts')).tokenCreateCommand,
+      command: async () => (await import('../certs-tool/commands/tokens.ts')).tokenCreateCommand,
     },
     {
       name: 'ls',
       summary: 'Lists the join tokens of a cluster: how many nodes joined with each, and when it ends.',
-      examples: [{ line: 'shoal admin token ls', does: 'Also shows tokens that ended within a week.' }],
-      command: async () => (await import('../certs-tool/commands/join-tokens.ts')).tokenListCommand,
+      examples: [
+        { line: 'shoal admin token ls', does: 'Also shows tokens that ended within a week.' },
+        {
+          line: 'shoal admin token ls --admins',
+          does: 'Lists the tokens of administrators with their roles.',
+        },
+      ],
+      command: async () => (await import('../certs-tool/commands/tokens.ts')).tokenListCommand,
     },
     {
       name: 'withdraw',
-      summary: 'Ends one join token at once. Nodes that joined with it stay.',
+      summary:
+        'Ends one token at once: a join token by its id, or an administrator’s by its name. Nodes that joined stay.',
       examples: [
+        { line: 'shoal admin token withdraw dashboard', does: 'Its next call to the admin API is refused.' },
         { line: 'shoal admin token withdraw 0123456789abcdef', does: 'The id is in `shoal admin token ls`.' },
       ],
-      command: async () => (await import('../certs-tool/commands/join-tokens.ts')).tokenWithdrawCommand,
+      command: async () => (await import('../certs-tool/commands/tokens.ts')).tokenWithdrawCommand,
     },
     {
       name: 'rotate',

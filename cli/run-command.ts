@@ -15,7 +15,7 @@ export async function runCommand(
 ): Promise<string> {
   const { values, positionals } = parsed(path, found, argv)
   const isOpenEnded = found.positionals.at(-1)?.endsWith('…') ?? false
-  const isEnough = positionals.length >= found.positionals.length
+  const isEnough = positionals.length >= found.positionals.filter((name) => !isOptional(name)).length
   if (!isEnough || (!isOpenEnded && positionals.length > found.positionals.length)) {
     throw new UsageError(
       isEnough
@@ -27,9 +27,14 @@ export async function runCommand(
   return found.run(values, positionals, outside)
 }
 
+/** `[name]` may be left out; such names come last. */
+function isOptional(name: string): boolean {
+  return name.startsWith('[')
+}
+
 /** How a command is called. */
 export function usageOf(path: string[], { positionals }: Command): string {
-  return `${[...path, ...positionals.map((name) => `<${name}>`)].join(' ')} [flags]`
+  return `${[...path, ...positionals.map((name) => (isOptional(name) ? name : `<${name}>`))].join(' ')} [flags]`
 }
 
 function usageLine(path: string[], found: Command): string {

@@ -46,7 +46,7 @@ export interface Outside {
 
 /** Its result is text for standard output; whatever fails is thrown as a ShoalError. */
 export interface Command<F extends Flags = Flags> {
-  /** Names of the arguments that are not flags, all required; the last may end in `…` for one or more. */
+  /** Names of the arguments that are not flags, required unless they stand in brackets; the last may end in `…` for one or more. */
   positionals: string[]
   flags: F
   run(values: FlagValues<F>, positionals: string[], outside: Outside): Promise<string>

@@ -10,7 +10,7 @@ const DOTTED_PARTS = /(?<![\w-])[\w-]+(?:\.[\w-]+){2,}/g
 const PRIVATE_KEY =
   /-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^"\\]|\\[\s\S])*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?="|\\?$))/g
 /** Shoal's own secrets: removes the secret part, and keeps the part that names it. */
-const SHOAL_SECRET = /\b(SHOAL-1-c[0-9a-f]{16}|SHOALKEY-1|SHOALJOIN-1)-[\w-]{43,}/g
+const SHOAL_SECRET = /\b(SHOAL-1-c[0-9a-f]{16}|SHOALKEY-1|SHOALJOIN-1|SHOALADMIN-1)-[\w-]{43,}/g
 /** Credentials of an Authorization header (RFC 9110 §11.6.2) inside a text. */
 const CREDENTIALS = /\b(Bearer|Basic) +[\w+/.~-]{8,}=*/gi
 /**

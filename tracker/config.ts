@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { listenAddress, readSecretFile } from '../core/config.ts'
+import { ConfigError, listenAddress } from '../core/config.ts'
 import { TRACKERS_MAX, trackerAddress } from '../core/join-string.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { isLoopbackHost } from '../core/network.ts'
@@ -7,9 +7,9 @@ import { type RegistryConfig, registriesConfig } from '../core/registry-config.t
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
 import { isAddressRange } from './address-ranges.ts'
 import { readDatabaseUrl } from './database-url.ts'
+import { TlsFiles } from './tls-files.ts'
 
 const path = z.string().min(1).max(4096)
-const ADMIN_ON_LOOPBACK = 'the admin API listens on loopback addresses only'
 
 const CERTIFICATE_OF_OPEN_REGISTRY =
   'a registry of kind none has a clientCertFile: with it every member of a cluster would be given what only this tracker may read; remove kind, or the certificate'
@@ -31,9 +31,16 @@ function isPostgresUrl(text: string): boolean {
 export const trackerConfig = z.strictObject({
   listen: listenAddress.prefault('0.0.0.0:7443').describe('Address where nodes reach the tracker (HTTPS).'),
   adminListen: listenAddress
-    .refine(({ host }) => isLoopbackHost(host), ADMIN_ON_LOOPBACK)
     .prefault('127.0.0.1:7444')
-    .describe('Address for the admin API, /metrics and /healthz; loopback only.'),
+    .describe(
+      'Address for the admin API, /metrics and /healthz (HTTPS). Callers need a token or a certificate; /metrics needs none on loopback, and /healthz nowhere.',
+    ),
+  adminTlsCertFile: path
+    .optional()
+    .describe(
+      "PEM file with the admin listener's TLS certificate and its chain. Absent: one of the tracker's own admin authority, for localhost.",
+    ),
+  adminTlsKeyFile: path.optional().describe("PEM file with that certificate's private key."),
   advertise: z
     .array(trackerAddress)
     .max(TRACKERS_MAX)
@@ -181,10 +188,32 @@ export const trackerConfig = z.strictObject({
 
 export type TrackerConfig = z.output<typeof trackerConfig>
 
-/** @throws ConfigError */
-export function readTlsFiles({ tlsCertFile, tlsKeyFile }: TrackerConfig) {
-  return {
-    certificatePem: readSecretFile(tlsCertFile, 'tlsCertFile'),
-    privateKeyPem: readSecretFile(tlsKeyFile, 'tlsKeyFile'),
+/** The certificate for nodes. @throws ConfigError */
+export function nodeTlsFiles({ tlsCertFile, tlsKeyFile }: TrackerConfig): TlsFiles {
+  return new TlsFiles({
+    certFile: { name: 'tlsCertFile', path: tlsCertFile },
+    keyFile: { name: 'tlsKeyFile', path: tlsKeyFile },
+  })
+}
+
+/** The certificate for administrators, if it is not of the tracker's own making. @throws ConfigError */
+export function adminTlsFiles(config: TrackerConfig): TlsFiles | undefined {
+  const { adminListen, adminTlsCertFile: cert, adminTlsKeyFile: key } = config
+  if (cert !== undefined && key !== undefined) {
+    return new TlsFiles({
+      certFile: { name: 'adminTlsCertFile', path: cert },
+      keyFile: { name: 'adminTlsKeyFile', path: key },
+    })
   }
+  if (cert !== undefined || key !== undefined) {
+    throw new ConfigError('adminTlsCertFile and adminTlsKeyFile belong together', {
+      hint: 'Set both, or none.',
+    })
+  }
+  if (!isLoopbackHost(adminListen.host)) {
+    throw new ConfigError('adminListen is reached from other machines, and has no certificate for them', {
+      hint: 'Set adminTlsCertFile and adminTlsKeyFile, or listen on 127.0.0.1.',
+    })
+  }
+  return undefined
 }

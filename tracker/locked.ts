@@ -11,7 +11,7 @@ import { AddressRanges } from './address-ranges.ts'
 import { listenLocally } from './admin/local-socket.ts'
 import { listen, makeHttpsListener } from './api/https-listener.ts'
 import { openSealer } from './authority/sealer.ts'
-import { readTlsFiles, type TrackerConfig } from './config.ts'
+import { nodeTlsFiles, type TrackerConfig } from './config.ts'
 import { RefusedError, UnlockKeyError } from './errors.ts'
 import { trackerMetrics } from './metrics.ts'
 import { openStore } from './store/open-store.ts'
@@ -81,7 +81,7 @@ export async function startLocked(
     ensureDataDir(config.dataDir)
     locked.defer(lockDataDir(config.dataDir))
     await withStore(config, refuseNewStore)
-    const tls = { ...readTlsFiles(config), authorityPems: [] }
+    const tls = { ...nodeTlsFiles(config).current, authorityPems: [] }
     // Members and strangers look the same here, so every connection makes room for the next.
     const nodeApi = makeHttpsListener(
       tls,

@@ -14,12 +14,14 @@ import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { AddressRanges } from './address-ranges.ts'
 import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
 import { openAdminSocket } from './admin/admin-socket.ts'
-import type { JoinAddress } from './admin/join-token-routes.ts'
-import { adminRoutes, certifiedAdmin } from './admin/routes.ts'
+import { RemoteCallers } from './admin/callers.ts'
+import type { JoinAddress } from './admin/handler.ts'
+import { adminRoutes } from './admin/routes.ts'
 import { admitRequests } from './api/admit-requests.ts'
 import { callerOf } from './api/caller.ts'
 import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
 import { nodeRoutes } from './api/routes.ts'
+import { AdminTokens } from './authority/admin-tokens.ts'
 import { Clusters } from './authority/clusters.ts'
 import { JoinTokens } from './authority/join-tokens.ts'
 import { Pauses } from './authority/pauses.ts'
@@ -28,7 +30,7 @@ import { RevocationCopies } from './authority/revocation-copies.ts'
 import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
 import { HEARTBEATS_MISSED_MAX } from './calls/heartbeat.ts'
-import { readTlsFiles, type TrackerConfig } from './config.ts'
+import { adminTlsFiles, nodeTlsFiles, type TrackerConfig } from './config.ts'
 import { farHalf, type LeasePolicy } from './handout/leases.ts'
 import { JoinLimits } from './join-limits.ts'
 import { startLocked } from './locked.ts'
@@ -118,9 +120,10 @@ export async function startTracker(
 ): Promise<RunningTracker> {
   const running = new AsyncDisposableStack()
   try {
-    const tls = readTlsFiles(config)
+    const nodeTls = nodeTlsFiles(config)
+    const adminTls = adminTlsFiles(config)
     const key = unlockKey ?? readSecretFile(config.unlockKeyFile ?? '', 'unlockKeyFile')
-    for (const name of ['tlsKeyFile', 'unlockKeyFile'] as const) {
+    for (const name of ['tlsKeyFile', 'adminTlsKeyFile', 'unlockKeyFile'] as const) {
       const path = config[name]
       if (path !== undefined && isReadableByOthers(path))
         log.warn({ name, path }, 'other users can read a secret')
@@ -160,7 +163,7 @@ export async function startTracker(
     }
     running.defer(() => parts.portTrials.close())
 
-    const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
+    const trusted = () => ({ ...nodeTls.current, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), parts, {
       async memberOn(socket) {
         const caller = await callerOf(parts, socket)
@@ -168,26 +171,32 @@ export async function startTracker(
       },
       balancers: new AddressRanges(config.balancers),
     })
-    parts.clusters.onChange(() => nodeApi.server.setSecureContext(tlsOptions(trusted())))
+    const presentToNodes = () => nodeApi.server.setSecureContext(tlsOptions(trusted()))
+    parts.clusters.onChange(presentToNodes)
+    running.defer(nodeTls.follow(presentToNodes, log))
     admitRequests(nodeApi.app, parts, config)
     nodeRoutes(nodeApi.app, parts)
     stockRoutes(nodeApi.app, parts)
-    const adminApi = makeHttpsListener(await admins.listenerTls(), parts, {
+    const adminListenerTls = async () => ({ ...(await admins.listenerTls()), ...adminTls?.current })
+    const adminApi = makeHttpsListener(await adminListenerTls(), parts, {
       memberOn: async (socket) => (socket.authorized ? 'admin' : undefined),
     })
-    admins.onChange(async () => adminApi.server.setSecureContext(tlsOptions(await admins.listenerTls())))
-    const joinAddress = joinAddressOf(config, tls.certificatePem)
-    adminRoutes(adminApi.app, {
+    const presentToAdmins = async () => adminApi.server.setSecureContext(tlsOptions(await adminListenerTls()))
+    admins.onChange(presentToAdmins)
+    if (adminTls !== undefined) running.defer(adminTls.follow(() => void presentToAdmins(), log))
+    const adminParts = {
       ...parts,
       admins,
-      joinAddress,
-      actorOf: (request) => certifiedAdmin({ admins, nowMs: parts.nowMs }, request),
-    })
+      joinAddress: () => joinAddressOf(config, nodeTls.current.certificatePem),
+      listenerAuthority: () => adminTls && shownAuthority(adminTls.current.certificatePem)?.toString(),
+    }
+    const remote = new RemoteCallers({ ...parts, admins })
+    adminRoutes(adminApi.app, adminParts, { callerOf: (it) => remote.of(it), isLocal: false })
 
     running.defer(await followStore({ ...parts, admins, followDataKey }))
     running.defer(() => nodeApi.app.close())
     const address = await listen(nodeApi, 'listen', config.listen)
-    running.defer(await openAdminSocket(config.dataDir, { ...parts, admins, joinAddress }))
+    running.defer(await openAdminSocket(config.dataDir, adminParts))
     running.defer(() => adminApi.app.close())
     const adminAddress = await listen(adminApi, 'adminListen', config.adminListen)
     const { clusters } = parts
@@ -241,6 +250,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     sealer,
     clusters,
     joinTokens: new JoinTokens({ store, sealer, clusters }),
+    adminTokens: await AdminTokens.load(store),
     revocations,
     revocationCopies: copies,
     restored: await Restored.load({ store, clusters, revocations, copies, nowMs }),

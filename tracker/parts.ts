@@ -7,6 +7,7 @@ import type { RegistryClients } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import { TOKEN_KEYS_MAX } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
+import type { AdminTokens } from './authority/admin-tokens.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
 import type { JoinTokens } from './authority/join-tokens.ts'
@@ -43,6 +44,7 @@ export interface TrackerParts {
   sealer: Sealer
   clusters: Clusters
   joinTokens: JoinTokens
+  adminTokens: AdminTokens
   revocations: Revocations
   revocationCopies: RevocationCopies
   restored: Restored

@@ -14,6 +14,7 @@ type Followed = Pick<
   TrackerParts,
   | 'store'
   | 'clusters'
+  | 'adminTokens'
   | 'pauses'
   | 'revocations'
   | 'tokenKeys'
@@ -38,6 +39,7 @@ export async function followStore(parts: Followed): Promise<() => void> {
   const read: Record<StoreChange, () => Promise<unknown>> = {
     dataKey: parts.followDataKey,
     clusters: () => Promise.all([parts.clusters.reload(), parts.admins.reload()]),
+    adminTokens: () => parts.adminTokens.reload(),
     pauses: () => parts.pauses.reload(),
     revocations: () => parts.revocations.reload(),
     tokenKeys: async () => {

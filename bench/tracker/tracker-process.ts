@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { createCluster } from '../../certs-tool/admin-client.ts'
+import { ask } from '../../certs-tool/admin-client.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
@@ -155,7 +155,7 @@ export async function joinTokenOf({ dataDir }: TrackerProcess): Promise<string> 
   const giveUpMs = performance.now() + START_PATIENCE_MS
   for (;;) {
     try {
-      await createCluster({ dataDir }, { cluster, name: 'benchmark', joinTokenHash })
+      await ask({ dataDir }, 'clusters.create', { cluster, name: 'benchmark', joinTokenHash })
       return joinToken
     } catch (cause) {
       if (performance.now() > giveUpMs) throw new BenchPeerError('the tracker makes no cluster', { cause })

@@ -1,6 +1,6 @@
 import { command } from '../../core/command.ts'
 import { joinTokenHash } from '../../core/join-token.ts'
-import { createCluster } from '../admin-client.ts'
+import { ask } from '../admin-client.ts'
 import {
   ADMIN_FLAGS,
   adminAccess,
@@ -19,7 +19,7 @@ export const clusterCommand = command({
     const cluster = newClusterId()
     const joinToken = newJoinToken(cluster)
     const joinTokenValidForSeconds = joinTokenSeconds(values['valid-hours'])
-    await createCluster(adminAccess(values), {
+    await ask(adminAccess(values), 'clusters.create', {
       cluster,
       name,
       joinTokenHash: joinTokenHash(joinToken),

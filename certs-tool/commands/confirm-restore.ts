@@ -1,6 +1,9 @@
+import type { AnsweredFor } from '../../core/admin-api/calls.ts'
 import { command } from '../../core/command.ts'
+import { ask } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
-import { confirmRestore, type RestoreReport, restoreOf } from '../restore-client.ts'
+
+type RestoreReport = NonNullable<AnsweredFor<'restore.show'>['restore']>
 
 /** `shoal tracker confirm-restore`: the operator's word that a restored tracker may grant again. */
 export const confirmRestoreCommand = command({
@@ -16,16 +19,16 @@ export const confirmRestoreCommand = command({
   },
   async run(values) {
     const access = adminAccess(values)
-    const report = await restoreOf(access)
+    const { restore: report } = await ask(access, 'restore.show', {})
     if (report === null) return 'This tracker was not restored from a backup.\n'
     if (report.isGranting) return `${since(report)} It was confirmed, and grants.\n`
     const lines = [`${since(report)} It grants nothing yet.`, ...learnedLines(report)]
     if (values.show) return `${lines.join('\n')}\n`
-    const count = await confirmRestore(access, values.unheard)
+    const { revocations } = await ask(access, 'restore.confirm', { isUnheard: values.unheard })
     lines.push(
-      `Confirmed: the tracker grants again. Revocations put into force: ${count}.`,
+      `Confirmed: the tracker grants again. Revocations put into force: ${revocations}.`,
       'Nodes that come back within a day are still asked, and what they bring is put into force at once.',
-      'All join tokens of the backup are withdrawn: `shoal admin token create` makes another.',
+      'All tokens of the backup are withdrawn, of nodes and of administrators: `shoal admin token create` makes others.',
     )
     return `${lines.join('\n')}\n`
   },

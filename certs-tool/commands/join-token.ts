@@ -1,6 +1,6 @@
 import { command } from '../../core/command.ts'
 import { joinTokenHash } from '../../core/join-token.ts'
-import { replaceJoinToken } from '../admin-client.ts'
+import { ask } from '../admin-client.ts'
 import {
   ADMIN_FLAGS,
   adminAccess,
@@ -19,7 +19,8 @@ export const joinTokenCommand = command({
     const cluster = parseClusterId(id)
     const validForSeconds = joinTokenSeconds(values['valid-hours'])
     const joinToken = newJoinToken(cluster)
-    await replaceJoinToken(adminAccess(values), cluster, {
+    await ask(adminAccess(values), 'joinTokens.replace', {
+      cluster,
       hash: joinTokenHash(joinToken),
       ...(validForSeconds === undefined ? {} : { validForSeconds }),
     })

@@ -1,117 +1,67 @@
-import { command } from '../../core/command.ts'
+import type { AnsweredFor } from '../../core/admin-api/calls.ts'
 import { UsageError } from '../../core/errors.ts'
 import { trackerAddress } from '../../core/join-string.ts'
 import { joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { utcText } from '../../core/time-text.ts'
-import type { AdminAccess } from '../admin-client.ts'
-import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+import { type AdminAccess, ask } from '../admin-client.ts'
 import { JoinAddressError } from '../errors.ts'
-import { JOIN_TERM_FLAGS, joinLines, joinTerms, madeJoinString } from '../join-terms.ts'
-import {
-  addJoinToken,
-  clusters,
-  type JoinTokenLine,
-  joinTokens,
-  trackerJoinAddress,
-  withdrawJoinToken,
-} from '../join-token-client.ts'
-import { refuseExisting, writeNewFiles } from '../key-files.ts'
+import { type JoinTerms, joinLines, madeJoinString } from '../join-terms.ts'
+import { writeNewFiles } from '../key-files.ts'
 import { newJoinToken } from '../secrets.ts'
 
-const CLUSTER_FLAG = {
-  cluster: {
-    type: 'string',
-    value: 'name or id',
-    description: 'The cluster. May be left out if the tracker has only one.',
-  },
-} as const
+/** Join tokens and join strings, of machines that join a cluster. */
 
-export const tokenCreateCommand = command({
-  positionals: [],
-  flags: {
-    ...ADMIN_FLAGS,
-    ...CLUSTER_FLAG,
-    ...JOIN_TERM_FLAGS,
-    tracker: {
-      type: 'string',
-      multiple: true,
-      value: 'host:port',
-      description:
-        'Where nodes reach the tracker; may be repeated. Default: the setting advertise of the tracker.',
-    },
-    quiet: { type: 'boolean', description: 'Print the join string alone.' },
-    out: {
-      type: 'string',
-      value: 'file',
-      description: 'Write the join string to this file (mode 0600) instead of printing it.',
-    },
-    force: { type: 'boolean', description: 'Replace a file that exists.' },
-  },
-  async run(values) {
-    if (values.out !== undefined) refuseExisting([values.out], values.force)
-    const terms = joinTerms(values)
-    const access = adminAccess(values)
-    const cluster = await clusterOf(access, values.cluster)
-    const { trackers, pin } = await addressOf(access, values.tracker)
-    const joinToken = newJoinToken(cluster)
-    await addJoinToken(access, cluster, { hash: joinTokenHash(joinToken), ...terms })
-    const joinString = madeJoinString(pin, joinToken, trackers)
-    if (values.out !== undefined) {
-      writeNewFiles([{ path: values.out, content: joinString, isSecret: true }], values.force)
-      return `${values.out}  shoal join - < ${values.out}\n`
-    }
-    return values.quiet ? `${joinString}\n` : `${joinLines(joinString, terms).join('\n')}\n`
-  },
-})
+export type JoinTokenLine = AnsweredFor<'joinTokens.list'>['joinTokens'][number]
 
-export const tokenListCommand = command({
-  positionals: [],
-  flags: {
-    ...ADMIN_FLAGS,
-    ...CLUSTER_FLAG,
-    json: { type: 'boolean', description: 'Print a JSON array instead.' },
-  },
-  async run(values) {
-    const access = adminAccess(values)
-    const tokens = await joinTokens(access, await clusterOf(access, values.cluster))
-    if (values.json) return `${JSON.stringify(tokens, null, 2)}\n`
-    if (tokens.length === 0) return 'no join token is valid, and none ended within a week\n'
-    const rows = [['ID', 'STANDING', 'JOINED', 'OF', 'ENDS'], ...tokens.map(rowOf)]
-    const widths = rows[0]!.map((_, at) => Math.max(...rows.map((row) => row[at]!.length)))
-    const lines = rows.map((row) =>
-      row
-        .map((cell, at) => cell.padEnd(widths[at]!))
-        .join('  ')
-        .trimEnd(),
-    )
-    return `${lines.join('\n')}\n`
-  },
-})
+export interface JoinStringWanted {
+  cluster: string | undefined
+  terms: JoinTerms
+  /** Default: as the tracker's setting `advertise` has them. */
+  trackers: string[]
+  quiet: boolean
+  out: string | undefined
+  force: boolean
+}
 
-export const tokenWithdrawCommand = command({
-  positionals: ['token id'],
-  flags: { ...ADMIN_FLAGS, ...CLUSTER_FLAG },
-  async run(values, [id = '']) {
-    if (!/^[0-9a-f]{16}$/.test(id)) {
-      throw new UsageError(`not the id of a join token: ${id.slice(0, 80)}`, {
-        hint: 'It is the first column of `shoal admin token ls`.',
-      })
-    }
-    const access = adminAccess(values)
-    await withdrawJoinToken(access, await clusterOf(access, values.cluster), id)
-    return `join token ${id} is withdrawn; nodes that joined stay\n`
-  },
-})
+/** @returns text for standard output */
+export async function madeJoinText(access: AdminAccess, wanted: JoinStringWanted): Promise<string> {
+  const { terms, quiet, out, force } = wanted
+  const cluster = await clusterOf(access, wanted.cluster)
+  const { trackers, pin } = await addressOf(access, wanted.trackers)
+  const joinToken = newJoinToken(cluster)
+  await ask(access, 'joinTokens.create', { cluster, hash: joinTokenHash(joinToken), ...terms })
+  const joinString = madeJoinString(pin, joinToken, trackers)
+  if (out !== undefined) {
+    writeNewFiles([{ path: out, content: joinString, isSecret: true }], force)
+    return `${out}  shoal join - < ${out}\n`
+  }
+  return quiet ? `${joinString}\n` : `${joinLines(joinString, terms).join('\n')}\n`
+}
 
-function rowOf({ id, standing, uses, usesMax, validUntilMs }: JoinTokenLine): string[] {
+export async function joinTokensOf(access: AdminAccess, named: string | undefined): Promise<JoinTokenLine[]> {
+  const cluster = await clusterOf(access, named)
+  return (await ask(access, 'joinTokens.list', { cluster })).joinTokens
+}
+
+export async function withdrawJoinToken(
+  access: AdminAccess,
+  named: string | undefined,
+  id: string,
+): Promise<string> {
+  const cluster = await clusterOf(access, named)
+  await ask(access, 'joinTokens.withdraw', { cluster, token: id })
+  return `join token ${id} is withdrawn; nodes that joined stay\n`
+}
+
+export function joinTokenRow({ id, standing, uses, usesMax, validUntilMs }: JoinTokenLine): string[] {
   const ends = validUntilMs === null ? 'never' : utcText(validUntilMs)
   return [id, standing, String(uses), usesMax === null ? 'any' : String(usesMax), ends]
 }
 
 /** @throws UsageError */
-async function clusterOf(access: AdminAccess, named: string | undefined): Promise<ClusterId> {
-  const all = await clusters(access)
+export async function clusterOf(access: AdminAccess, named: string | undefined): Promise<ClusterId> {
+  const all = (await ask(access, 'clusters.list', {})).clusters
   const fitting = all.filter(
     ({ cluster, name }) => named === undefined || named === cluster || named === name,
   )
@@ -137,7 +87,7 @@ async function addressOf(access: AdminAccess, named: string[]) {
       hint: 'Write it as tracker.example.com:7443.',
     })
   }
-  const { trackers, authorityPin } = await trackerJoinAddress(access)
+  const { trackers, authorityPin } = await ask(access, 'joinAddress.show', {})
   const at = named.length > 0 ? named : trackers
   if (authorityPin === null) {
     throw new JoinAddressError(

@@ -1,5 +1,5 @@
 import { command } from '../../core/command.ts'
-import { reseal } from '../admin-client.ts'
+import { ask } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess, readSecret } from '../admin-flags.ts'
 
 export const resealCommand = command({
@@ -23,7 +23,7 @@ export const resealCommand = command({
     const next = values['new-unlock-key-file']
     const unlockKey = readSecret(values['unlock-key-file'])
     const keys = next === undefined ? { unlockKey } : { unlockKey, newUnlockKey: readSecret(next) }
-    const sealed = await reseal(adminAccess(values), keys)
+    const { sealed } = await ask(adminAccess(values), 'keys.reseal', keys)
     const line = `sealed anew: ${sealed} secrets\n`
     return next === undefined
       ? line

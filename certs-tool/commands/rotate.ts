@@ -1,14 +1,7 @@
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { utcSecondsText } from '../../core/time-text.ts'
-import {
-  addAdminAuthority,
-  addAuthority,
-  addSigningKey,
-  withdrawAdminAuthority,
-  withdrawAuthority,
-  withdrawSigningKey,
-} from '../admin-client.ts'
+import { ask } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
 import { parseClusterId } from '../secrets.ts'
 
@@ -49,8 +42,12 @@ export const rotateAuthorityCommand = command({
     const cluster = parseClusterId(id)
     const access = adminAccess(values)
     checkFlags(values)
-    if (values.withdraw) return withdrawnText(await withdrawAuthority(access, cluster, values.force))
-    const { issuesAtMs, previousEndsAtMs } = await addAuthority(access, cluster, values.leaked)
+    if (values.withdraw) {
+      const ended = await ask(access, 'authorities.withdraw', { cluster, isForced: values.force })
+      return withdrawnText(ended.nodesLeft)
+    }
+    const begun = await ask(access, 'authorities.rotate', { cluster, isLeaked: values.leaked })
+    const { issuesAtMs, previousEndsAtMs } = begun.rotation
     const then = values.leaked ? 'every node joins again with the join token' : 'nodes renew by themselves'
     return [
       `the new authority of ${cluster} issues from ${utcSecondsText(issuesAtMs)} on; ${then}`,
@@ -80,10 +77,11 @@ export const rotateSigningKeyCommand = command({
     const access = adminAccess(values)
     checkFlags(values)
     if (values.withdraw) {
-      await withdrawSigningKey(access, cluster, values.force)
+      await ask(access, 'signingKeys.withdraw', { cluster, isForced: values.force })
       return 'the previous signing key is withdrawn\n'
     }
-    const { signsAtMs, previousEndsAtMs } = await addSigningKey(access, cluster, values.leaked)
+    const begun = await ask(access, 'signingKeys.rotate', { cluster, isLeaked: values.leaked })
+    const { signsAtMs, previousEndsAtMs } = begun.rotation
     const before = values.leaked ? '' : ', or before by --withdraw'
     return [
       `the new signing key of ${cluster} signs from ${utcSecondsText(signsAtMs)} on; nodes renew by themselves`,
@@ -107,10 +105,11 @@ export const rotateAdminCommand = command({
     const access = adminAccess(values)
     checkFlags(values)
     if (values.withdraw) {
-      await withdrawAdminAuthority(access)
+      await ask(access, 'adminAuthority.withdraw', {})
       return 'the previous admin authority is withdrawn\n'
     }
-    const endsAtMs = await addAdminAuthority(access, values.leaked)
+    const begun = await ask(access, 'adminAuthority.rotate', { isLeaked: values.leaked })
+    const endsAtMs = begun.previousEndsAtMs
     const then =
       endsAtMs === null
         ? 'all certificates of earlier ones have ended'

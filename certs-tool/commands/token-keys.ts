@@ -1,8 +1,11 @@
+import type { AnsweredFor } from '../../core/admin-api/calls.ts'
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { utcSecondsText } from '../../core/time-text.ts'
-import { type TokenKeyLine, tokenKeys, withdrawTokenKey } from '../admin-client.ts'
+import { ask } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+
+type TokenKeyLine = AnsweredFor<'tokenKeys.list'>['tokenKeys'][number]
 
 /** Length of a token's own texts in the list. */
 const TEXT_CHARS_MAX = 60
@@ -20,13 +23,14 @@ export const tokenKeysCommand = command({
   },
   async run(values) {
     const access = adminAccess(values)
-    if (values.withdraw === undefined) return listText(await tokenKeys(access))
+    if (values.withdraw === undefined) return listText((await ask(access, 'tokenKeys.list', {})).tokenKeys)
     if (!/^[0-9a-f]{16}$/.test(values.withdraw)) {
       throw new UsageError(`not the id of a token key: ${values.withdraw.slice(0, 80)}`, {
         hint: 'It is the first column of `shoal admin key trusted`.',
       })
     }
-    return listText(await withdrawTokenKey(access, values.withdraw))
+    const { tokenKeys } = await ask(access, 'tokenKeys.withdraw', { id: values.withdraw })
+    return listText(tokenKeys)
   },
 })
 

@@ -79,7 +79,7 @@ export const trackerRestoreCommand = command({
       'Start the tracker. It grants nothing yet, and nodes pull directly: it learns from them what was revoked since.',
       'Then, on its machine:',
       '  shoal tracker confirm-restore',
-      'All join tokens of the backup are withdrawn: `shoal admin token create` makes another.',
+      'All tokens of the backup are withdrawn, of nodes and of administrators: `shoal admin token create` makes others.',
     ].join('\n')}\n`
   },
 })

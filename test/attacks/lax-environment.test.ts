@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer } from 'node:tls'
 import { afterEach, beforeEach, expect } from 'vitest'
-import { createCluster } from '../../certs-tool/admin-client.ts'
+import { ask } from '../../certs-tool/admin-client.ts'
 import { writeNewFiles } from '../../certs-tool/key-files.ts'
 import { ClusterTrustState } from '../../client/membership/cluster-trust.ts'
 import { makeKey } from '../../client/membership/node-identity.ts'
@@ -129,7 +129,7 @@ attackTest("the tool does not give a join token's hash to a stranger on the admi
   writeNewFiles([{ path: pemFile, content, isSecret: true }], false)
   const access = { url: `https://localhost:${impostor.port}`, pemFile }
   const cluster = { cluster: `c${'0'.repeat(16)}` as ClusterId, name: 'x', joinTokenHash: '0'.repeat(64) }
-  await expect(createCluster(access, cluster)).rejects.toMatchObject({ code: 'ADMIN_UNAVAILABLE' })
+  await expect(ask(access, 'clusters.create', cluster)).rejects.toMatchObject({ code: 'ADMIN_UNAVAILABLE' })
   expect(impostor.requests).toBe(0)
   rmSync(folder, { recursive: true })
 })

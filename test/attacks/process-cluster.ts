@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { createCluster } from '../../certs-tool/admin-client.ts'
+import { ask } from '../../certs-tool/admin-client.ts'
 import type { BlobProgress } from '../../client/index.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import { authorityAt, progressAt } from '../../lab/local-api.ts'
@@ -74,9 +74,7 @@ export async function startProcessCluster(): Promise<ProcessCluster> {
   const access = { dataDir: join(folder, 'tracker') }
   const create = async (made: ReturnType<typeof makeJoinToken>) => {
     const { cluster, joinTokenHash } = made
-    await createCluster(access, { cluster, name: cluster, joinTokenHash } as Parameters<
-      typeof createCluster
-    >[1])
+    await ask(access, 'clusters.create', { cluster, name: cluster, joinTokenHash })
     return made
   }
   await create(main)

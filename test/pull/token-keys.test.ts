@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
-import { tokenKeys } from '../../certs-tool/admin-client.ts'
+import { ask } from '../../certs-tool/admin-client.ts'
 import { PROBE_ROUNDS } from '../../tracker/pull/probe-key.ts'
 import {
   progressOf,
@@ -70,7 +70,7 @@ test('a withdrawn key ends the sharing under it with the next heartbeat', async 
   cluster = await startTestCluster({ nodes: 2 })
   const blob = cluster.registry.add(randomBlob(2 * MIB).bytes)
   await pull(cluster.nodes[0]!, cluster.request(blob))
-  const trusted = await tokenKeys({ dataDir: join(cluster.folder, 'tracker') })
+  const { tokenKeys: trusted } = await ask({ dataDir: join(cluster.folder, 'tracker') }, 'tokenKeys.list', {})
   expect(trusted).toHaveLength(1)
   const withdrawn = await cluster.admin(`/admin/v1/token-keys/${trusted[0]!.id}/withdrawal`, {})
   expect(withdrawn.status).toBe(200)

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { adminPage } from '../../docs/admin-page.ts'
 import { withConditionsTable, withReasonsTable } from '../../docs/conditions-table.ts'
 import { configPage } from '../../docs/config-page.ts'
 import { limitsPage } from '../../docs/limits-page.ts'
@@ -7,6 +8,7 @@ import { textOf } from './source-files.ts'
 
 describe('pages that come from the source', () => {
   it.each([
+    ['docs/admin.md', adminPage],
     ['docs/config.md', configPage],
     ['docs/errors.md', () => withConditionsTable(textOf('docs/errors.md'))],
     ['docs/limits.md', limitsPage],

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { CALL_NAMES, callOf } from '../../core/admin-api/calls.ts'
 import { repositoryFiles, textOf } from './source-files.ts'
 import { commandsIn, mistakeIn } from './written-commands.ts'
 
@@ -115,10 +116,7 @@ describe('pages', () => {
   })
 
   it('ask the tracker for what its admin API has', () => {
-    const routes = files
-      .filter((path) => path.startsWith('tracker/admin/'))
-      .flatMap((path) => [...textOf(path).matchAll(/'(\/admin\/v1\/[^']*)'/g)])
-      .map(([, route = '']) => new RegExp(`^${route.replaceAll(/:\w+/g, '[^/]+')}$`))
+    const routes = CALL_NAMES.map((name) => new RegExp(`^${callOf(name).path.replaceAll(/:\w+/g, '[^/]+')}$`))
     const asked = Object.keys(STORIES).flatMap((path) =>
       [...textOf(path).matchAll(/http:\/\/localhost(\/admin\/[^\s'?]*)/g)].map(([, asked = '']) => asked),
     )

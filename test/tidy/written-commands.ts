@@ -140,7 +140,8 @@ async function argumentMistake(
   const isOpenEnded = wanted.at(-1)?.endsWith('…') ?? false
   if (!isOpenEnded && positionals.length > wanted.length)
     return `too many arguments: ${positionals.join(' ')}`
-  return !mayLack && positionals.length < wanted.length ? `lacks <${wanted[positionals.length]}>` : undefined
+  const needed = wanted.filter((name) => !name.startsWith('['))
+  return !mayLack && positionals.length < needed.length ? `lacks <${wanted[positionals.length]}>` : undefined
 }
 
 const { scripts } = JSON.parse(textOf('package.json')) as { scripts: Record<string, string> }

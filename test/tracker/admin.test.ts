@@ -2,7 +2,7 @@ import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
-import { trackerConfig } from '../../tracker/config.ts'
+import { adminTlsFiles, trackerConfig } from '../../tracker/config.ts'
 import {
   newClusterSecrets,
   newKey,
@@ -130,7 +130,7 @@ describe('the admin API', () => {
   it('lets nobody in over TLS without an admin certificate, not even a node', async () => {
     const { ca } = await world.adminIdentity()
     const bare = await world.remoteAdmin({ ca }).request('GET', '/admin/v1/clusters')
-    expect([bare.status, bare.body.error.code]).toEqual([401, 'CERTIFICATE_REQUIRED'])
+    expect([bare.status, bare.body.error.code]).toEqual([401, 'LOGIN_REQUIRED'])
     const node = await world.joined(await world.makeCluster('curious'))
     const disguised = await world.remoteAdmin({ ca, ...node.identity }).request('GET', '/admin/v1/clusters')
     expect([disguised.status, disguised.body.error.code]).toEqual([401, 'CERTIFICATE_REFUSED'])
@@ -165,7 +165,7 @@ describe('the admin API', () => {
   it('pages through the audit log, newest first', async () => {
     const first = (await admin.request('GET', '/admin/v1/audit?limit=1')).body.entries
     expect(first).toHaveLength(1)
-    const next = await admin.request('GET', `/admin/v1/audit?limit=1&before=${first[0].sequence}`)
+    const next = await admin.request('GET', `/admin/v1/audit?limit=1&cursor=${first[0].sequence}`)
     expect(next.body.entries[0].sequence).toBeLessThan(first[0].sequence)
   })
 
@@ -175,7 +175,7 @@ describe('the admin API', () => {
     const { status, body } = await anyone.request('GET', '/metrics')
     expect(status).toBe(200)
     expect(body).toContain('shoal_tracker_pull_grants_total 0')
-    expect(body).toContain('shoal_tracker_refusals_total{code="CERTIFICATE_REQUIRED"}')
+    expect(body).toContain('shoal_tracker_refusals_total{code="LOGIN_REQUIRED"}')
   })
 
   it('refuses a client certificate for a registry that is open to whoever shows it', () => {
@@ -194,13 +194,18 @@ describe('the admin API', () => {
     ])
   })
 
-  it('listens on loopback addresses only', () => {
-    const { config } = world
-    const listening = (adminListen: string) =>
-      trackerConfig.safeParse({ ...config, listen: '127.0.0.1:0', adminListen }).success
-    expect(['127.0.0.1:1', '[::1]:1', 'localhost:1'].map(listening)).toEqual([true, true, true])
-    expect(['0.0.0.0:1', '10.0.0.1:1', '127.evil.example:1', '[::]:1'].map(listening)).toEqual(
-      Array(4).fill(false),
-    )
+  it('listens on loopback, or on other addresses with a certificate for them', () => {
+    const config = { ...world.config, adminTlsKeyFile: undefined, adminTlsCertFile: undefined }
+    const at = (host: string) => () => adminTlsFiles({ ...config, adminListen: { host, port: 1 } })
+    for (const host of ['127.0.0.1', '::1', 'localhost']) expect(at(host)()).toBeUndefined()
+    for (const host of ['0.0.0.0', '10.0.0.1', '127.evil.example', '::']) {
+      expect(at(host)).toThrow(expect.objectContaining({ code: 'CONFIG' }))
+      const { tlsCertFile: adminTlsCertFile, tlsKeyFile: adminTlsKeyFile } = config
+      const listening = { adminListen: { host, port: 1 }, adminTlsCertFile }
+      expect(() => adminTlsFiles({ ...config, ...listening })).toThrow('belong together')
+      expect(adminTlsFiles({ ...config, ...listening, adminTlsKeyFile })?.current.certificatePem).toContain(
+        'CERTIFICATE',
+      )
+    }
   })
 })

@@ -209,12 +209,15 @@ it('follows a change of the signing key, and changes it again when the backup is
 it('brings back no join token and no administrator, and no lease or hash that nobody confirmed', async () => {
   const swarm = (await honest.pull()).body.swarms[0].swarm
   const identity = await world.adminIdentity()
+  const reader = { name: 'monitor', role: 'reader', hash: 'a'.repeat(64), validForSeconds: 3600 }
+  expect((await world.admin().post('/admin/v1/tokens', reader)).status).toBe(201)
   const before = await backup()
   await restore(before)
   await confirm({ isUnheard: true })
   const late = world.newNode()
   expect((await late.join(cluster.joinToken)).body.error.code).toBe('JOIN_TOKEN_REVOKED')
   await expect(world.remoteAdmin(identity).request('GET', '/admin/v1/clusters')).rejects.toThrow()
+  expect((await world.admin().request('GET', '/admin/v1/tokens')).body).toEqual({ tokens: [] })
   const again = (await honest.pull()).body.swarms[0]
   expect(again).toMatchObject({ swarm, epoch: 1024, status: 'cold' })
 })

@@ -108,6 +108,26 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     })
     afterEach(() => store.close())
 
+    it('keeps tokens of administrators by name; a name is free again when its token ended or was removed', async () => {
+      const token = { name: 'b', role: 'reader' as const, hash: 'h1', createdAtMs: 10, endsAtMs: 20 }
+      expect(await store.putAdminToken(token, audit('made'))).toBe(true)
+      expect(await store.putAdminToken({ ...token, name: 'a', hash: 'h2' }, audit('made'))).toBe(true)
+      expect(await store.putAdminToken({ ...token, hash: 'h3', createdAtMs: 19 }, audit('again'))).toBe(false)
+      expect((await store.adminTokens()).map(({ name, hash }) => [name, hash])).toEqual([
+        ['a', 'h2'],
+        ['b', 'h1'],
+      ])
+      const next = { name: 'b', role: 'admin' as const, hash: 'h4', createdAtMs: 20, endsAtMs: 30 }
+      expect(await store.putAdminToken(next, audit('again'))).toBe(true)
+      expect(await store.adminTokens()).toContainEqual(next)
+      expect(await store.removeAdminToken('a', audit('removed'))).toBe(true)
+      expect(await store.removeAdminToken('a', audit('removed'))).toBe(false)
+      const actions = (await store.audit({ limit: 9 })).map(({ action }) => action)
+      expect(actions).toEqual(['removed', 'again', 'made', 'made'])
+      await store.prune({ pulls: 0, audit: 0, nodes: 0, joinTokens: 0, now: 31, pullsPerNodeMax: 9 })
+      expect(await store.adminTokens()).toEqual([])
+    })
+
     it('keeps one data key, the first', async () => {
       expect(await store.sealedDataKey()).toBeUndefined()
       await store.putSealedDataKey(Buffer.from([7]))

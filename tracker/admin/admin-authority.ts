@@ -2,6 +2,7 @@ import { randomBytes, X509Certificate } from 'node:crypto'
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { ADMIN_CERTIFICATE_SECONDS_MAX } from '../../core/admin-api/administrators.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import type { TlsMaterial } from '../api/https-listener.ts'
 import { openAuthorityKey } from '../authority/sealed-keys.ts'
@@ -12,8 +13,6 @@ import type { ActedBy, AuthorityRecord, Store } from '../store/store.ts'
 
 /** Ten years: operators rotate an authority, and it does not expire before. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
-/** Bound of an administrator's certificate: anyone with this one file is an administrator. */
-export const ADMIN_CERTIFICATE_SECONDS_MAX = 24 * 3600
 /** A year; renewed at every start and at every change of the authority. */
 const LISTENER_VALID_SECONDS = 365 * 24 * 3600
 /** Digits of a certificate's SHA-256 in the audit log: 64 bits tell certificates apart. */

@@ -3,33 +3,29 @@ import { join } from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
 import { answerErrors, answerUnreadableUrl } from '../api/error-answers.ts'
+import { readJsonBodies } from '../api/json-body.ts'
+import type { AdminParts } from './handler.ts'
 import { listenLocally } from './local-socket.ts'
-import { type AdminParts, adminRoutes, certificateRoute } from './routes.ts'
+import { adminRoutes, LOCAL } from './routes.ts'
 
 /**
  * The admin API on a Unix socket in the data folder (docs/decisions/0004-admin-access.md). Only the tracker's own user and
  * root can open it, and they could also read the tracker's memory. So it needs no key at rest.
  */
 
-/** The audit log's name for somebody on the tracker's machine. */
-const OPERATOR = 'operator'
 /** Short, because requests come from the same machine. */
 const REQUEST_PATIENCE_MS = 10_000
 
 /** @returns a function that closes it @throws ConfigError */
-export async function openAdminSocket(
-  dataDir: string,
-  parts: Omit<AdminParts, 'actorOf'>,
-): Promise<() => Promise<void>> {
+export async function openAdminSocket(dataDir: string, parts: AdminParts): Promise<() => Promise<void>> {
   const server = createServer({ requestTimeout: REQUEST_PATIENCE_MS, headersTimeout: REQUEST_PATIENCE_MS })
   const app: FastifyInstance = Fastify({
     serverFactory: (handler) => server.on('request', handler),
     frameworkErrors: answerUnreadableUrl,
   })
+  readJsonBodies(app)
   answerErrors(app, parts.log, parts.metrics)
-  const here = { ...parts, actorOf: () => OPERATOR }
-  adminRoutes(app, here)
-  certificateRoute(app, here)
+  adminRoutes(app, parts, LOCAL)
   await app.ready()
   await listenLocally(server, join(dataDir, ADMIN_SOCKET))
   return async () => {

@@ -3,7 +3,7 @@ import type { ClusterId } from '../../core/metainfo.ts'
 /** Who did what, and when. Has names and ids, never values. */
 export interface AuditEntry {
   atMs: number
-  /** `admin <start of its certificate's SHA-256>`, `tracker`, `node <id>`, or `operator` (on the tracker's machine). */
+  /** `admin <start of its certificate's SHA-256>`, `token <name>`, `tracker`, `node <id>`, or `operator` (on the tracker's machine). */
   actor: string
   /** Constant text: `cluster created`, `pull granted`, … */
   action: string

@@ -4,7 +4,7 @@ import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from 
 
 /** What trackers keep in memory too, and read again when another tracker of the same store has changed it. */
 export const STORE_CHANGES = [
-  ...(['clusters', 'pauses', 'revocations', 'tokenKeys', 'epochs', 'dataKey'] as const),
+  ...(['clusters', 'adminTokens', 'pauses', 'revocations', 'tokenKeys', 'epochs', 'dataKey'] as const),
   ...(['registriesNotOpen', 'restore'] as const),
 ] as const
 

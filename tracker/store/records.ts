@@ -1,4 +1,5 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { AdminTokenRecord } from './admin-tokens.ts'
 import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from './memory.ts'
@@ -38,6 +39,13 @@ const HOLD_BYTES = 21
 export function bytes(value: unknown): Buffer {
   const array = value as Uint8Array
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength)
+}
+
+export function adminTokenOf({ name, role, hash, ...row }: Row): AdminTokenRecord {
+  return {
+    ...{ name, role, hash },
+    ...{ createdAtMs: row.created_at_ms, endsAtMs: row.ends_at_ms },
+  } as AdminTokenRecord
 }
 
 export function auditOf(row: Row): AuditEntry & { sequence: number } {

@@ -143,4 +143,10 @@ export const MIGRATIONS: readonly string[] = [
     cluster TEXT NOT NULL, id TEXT NOT NULL, copy TEXT NOT NULL, nodes INTEGER NOT NULL, PRIMARY KEY (cluster, id)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE admin_tokens (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, created_at_ms INTEGER NOT NULL,
+    ends_at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]

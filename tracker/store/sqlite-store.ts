@@ -1,16 +1,13 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
-import { StoreConflictError } from '../errors.ts'
 import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
 import type { PauseRecord, PauseTarget } from './pauses.ts'
-import { ADMIN_CLUSTER, bytes } from './records.ts'
+import { bytes } from './records.ts'
 import type { NewRevocation, RevocationsRecord } from './revocations.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
-import { SqliteDatabase } from './sqlite-database.ts'
 import {
   addJoinTokenRow,
-  insertJoinTokenRow,
   joinTokenRows,
   useJoinTokenRow,
   withdrawJoinTokenRow,
@@ -28,28 +25,14 @@ import {
 } from './sqlite-pulls.ts'
 import { SqliteRestoreStore } from './sqlite-restores.ts'
 import { clearRevocationRow, insertRevocationRow, revocationRows } from './sqlite-revocations.ts'
-import {
-  authorityRows,
-  clusterRows,
-  insertAuthorityRow,
-  insertBatchKeyRow,
-  insertClusterRows,
-  resealRows,
-} from './sqlite-secrets.ts'
 import { changeSwarmRows, epochChangeRows, loadSwarmRows } from './sqlite-swarms.ts'
-import { putTokenKeyRow, tokenKeyRows } from './sqlite-token-keys.ts'
 import type {
-  AuthorityRecord,
-  BatchKeyRecord,
-  ClusterRecord,
   EpochChange,
   NodeRecord,
   NodeSwarm,
   PruneBounds,
   PullExtension,
   PullRecord,
-  Reseal,
-  SealedTokenKey,
   Store,
   SwarmChange,
   SwarmIdentity,
@@ -58,69 +41,8 @@ import type {
 
 /** The embedded store: one SQLite file, one process. */
 export class SqliteStore extends SqliteRestoreStore implements Store {
-  readonly #db: SqliteDatabase
-
-  /**
-   * @param path file, made if absent; `:memory:` for a store that ends with the process
-   * @throws StoreUnusableError
-   */
-  constructor(path: string) {
-    const db = new SqliteDatabase(path)
-    super(db)
-    this.#db = db
-  }
-
-  async sealedDataKey(): Promise<Buffer | undefined> {
-    const row = this.#db.get("SELECT value FROM meta WHERE name = 'sealed-data-key'")
-    return row === undefined ? undefined : bytes(row.value)
-  }
-
-  async replaceDataKey(sealedDataKey: Buffer, reseal: Reseal, audit: AuditEntry): Promise<void> {
-    this.#recorded('erasing', audit, () => {
-      resealRows(this.#db, reseal)
-      this.#db.run("UPDATE meta SET value = ? WHERE name = 'sealed-data-key'", sealedDataKey)
-    })
-  }
-
-  async putSealedDataKey(sealed: Buffer): Promise<void> {
-    this.#db.durably(() => {
-      const insert = "INSERT INTO meta (name, value) VALUES ('sealed-data-key', ?) ON CONFLICT DO NOTHING"
-      if (this.#db.run(insert, sealed).changes === 0) throw new StoreConflictError('the store has a data key')
-    })
-  }
-
-  async adminAuthorities(): Promise<AuthorityRecord[]> {
-    return authorityRows(this.#db, ADMIN_CLUSTER)
-  }
-
-  async addAdminAuthority(
-    authority: AuthorityRecord,
-    { replaces }: { replaces: boolean },
-    audit: AuditEntry,
-  ): Promise<void> {
-    this.#recorded('erasing', audit, () => {
-      if (replaces) this.#db.run('DELETE FROM authorities WHERE cluster = ?', ADMIN_CLUSTER)
-      insertAuthorityRow(this.#db, ADMIN_CLUSTER, authority)
-    })
-  }
-
-  async removeAdminAuthority(certificatePem: string, audit: AuditEntry): Promise<void> {
-    this.#removeAuthority(ADMIN_CLUSTER, certificatePem, audit)
-  }
-
-  async clusters(): Promise<ClusterRecord[]> {
-    return clusterRows(this.#db)
-  }
-
-  async createCluster(cluster: ClusterRecord, joinToken: JoinTokenRecord, audit: AuditEntry): Promise<void> {
-    this.#recorded('durably', audit, () => {
-      insertClusterRows(this.#db, cluster)
-      insertJoinTokenRow(this.#db, joinToken)
-    })
-  }
-
   async joinTokens(cluster: ClusterId): Promise<JoinTokenRecord[]> {
-    return joinTokenRows(this.#db, cluster)
+    return joinTokenRows(this.db, cluster)
   }
 
   async addJoinToken(
@@ -128,114 +50,79 @@ export class SqliteStore extends SqliteRestoreStore implements Store {
     { replaces }: { replaces: boolean },
     audit: AuditEntry,
   ): Promise<void> {
-    this.#recorded('durably', audit, () => addJoinTokenRow(this.#db, token, { replaces, nowMs: audit.atMs }))
+    this.recorded('durably', audit, () => addJoinTokenRow(this.db, token, { replaces, nowMs: audit.atMs }))
   }
 
   async withdrawJoinToken(cluster: ClusterId, id: string, audit: AuditEntry): Promise<boolean> {
-    return this.#recorded('durably', audit, () => withdrawJoinTokenRow(this.#db, cluster, id, audit.atMs))
-  }
-
-  async addAuthority(
-    cluster: ClusterId,
-    authority: AuthorityRecord,
-    { forgetsNodes }: { forgetsNodes: boolean },
-    audit: AuditEntry,
-  ): Promise<void> {
-    this.#recorded('durably', audit, () => {
-      insertAuthorityRow(this.#db, cluster, authority)
-      if (forgetsNodes) this.#db.run('DELETE FROM nodes WHERE cluster = ?', cluster)
-    })
-  }
-
-  async removeAuthority(cluster: ClusterId, certificatePem: string, audit: AuditEntry): Promise<void> {
-    this.#removeAuthority(cluster, certificatePem, audit)
-  }
-
-  async addBatchKey(
-    cluster: ClusterId,
-    key: BatchKeyRecord,
-    { previousEndsAtMs }: { previousEndsAtMs: number },
-    audit: AuditEntry,
-  ): Promise<void> {
-    this.#recorded('durably', audit, () => {
-      const end = 'UPDATE batch_keys SET ends_at_ms = ? WHERE cluster = ? AND ends_at_ms IS NULL'
-      this.#db.run(end, previousEndsAtMs, cluster)
-      insertBatchKeyRow(this.#db, cluster, key)
-    })
-  }
-
-  async removeBatchKey(cluster: ClusterId, publicKey: string, audit: AuditEntry): Promise<void> {
-    this.#recorded('erasing', audit, () => {
-      this.#db.run('DELETE FROM batch_keys WHERE cluster = ? AND public_key = ?', cluster, publicKey)
-    })
+    return this.recorded('durably', audit, () => withdrawJoinTokenRow(this.db, cluster, id, audit.atMs))
   }
 
   async putNode(node: NodeRecord, audit: AuditEntry, joinToken?: string): Promise<boolean> {
-    return this.#recorded('atomically', audit, () => {
-      const isUse = joinToken !== undefined && !hasNodeRow(this.#db, node.cluster, node.node)
-      if (isUse && !useJoinTokenRow(this.#db, joinToken)) return false
-      putNodeRow(this.#db, node)
+    return this.recorded('atomically', audit, () => {
+      const isUse = joinToken !== undefined && !hasNodeRow(this.db, node.cluster, node.node)
+      if (isUse && !useJoinTokenRow(this.db, joinToken)) return false
+      putNodeRow(this.db, node)
       return true
     })
   }
 
   async renewNode(node: NodeRecord, audit: AuditEntry): Promise<boolean> {
-    return this.#recorded('atomically', audit, () => renewNodeRow(this.#db, node))
+    return this.recorded('atomically', audit, () => renewNodeRow(this.db, node))
   }
 
   async removeNode(cluster: ClusterId, node: NodeId, audit: AuditEntry): Promise<boolean> {
-    return this.#recorded('durably', audit, () => removeNodeRow(this.#db, cluster, node))
+    return this.recorded('durably', audit, () => removeNodeRow(this.db, cluster, node))
   }
 
   async hasNode(cluster: ClusterId, node: NodeId): Promise<boolean> {
-    return hasNodeRow(this.#db, cluster, node)
+    return hasNodeRow(this.db, cluster, node)
   }
 
   async nodes(cluster?: ClusterId): Promise<NodeRecord[]> {
-    return nodeRows(this.#db, cluster)
+    return nodeRows(this.db, cluster)
   }
 
   putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
-    return this.#db.together(() => {
-      insertPullRows(this.#db, pull)
-      insertAuditRow(this.#db, audit)
+    return this.db.together(() => {
+      insertPullRows(this.db, pull)
+      insertAuditRow(this.db, audit)
     })
   }
 
   async pull(id: string): Promise<PullRecord | undefined> {
-    return loadPullRows(this.#db, id)
+    return loadPullRows(this.db, id)
   }
 
   async extendPull(id: string, { expiresAtMs, tokenHash }: PullExtension, audit: AuditEntry): Promise<void> {
-    this.#recorded('atomically', audit, () => {
+    this.recorded('atomically', audit, () => {
       const update = 'UPDATE pulls SET expires_at_ms = ?, token_hash = ? WHERE id = ?'
-      this.#db.run(update, expiresAtMs, tokenHash, id)
+      this.db.run(update, expiresAtMs, tokenHash, id)
     })
   }
 
   async completePullBlobs(blob: NodeSwarm, atMs: number): Promise<void> {
-    completePullBlobRows(this.#db, blob, atMs)
+    completePullBlobRows(this.db, blob, atMs)
   }
 
   async hasPullSince(blob: NodeSwarm, sinceMs: number): Promise<boolean> {
-    return hasPullRowSince(this.#db, blob, sinceMs)
+    return hasPullRowSince(this.db, blob, sinceMs)
   }
 
   async newestPull(blob: NodeSwarm): Promise<PullRecord | undefined> {
-    return newestPullRow(this.#db, blob)
+    return newestPullRow(this.db, blob)
   }
 
   async swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined> {
-    const row = this.#db.get('SELECT version FROM swarms WHERE id = ? AND cluster = ?', swarm, cluster)
+    const row = this.db.get('SELECT version FROM swarms WHERE id = ? AND cluster = ?', swarm, cluster)
     return row?.version as number | undefined
   }
 
   async loadSwarm(cluster: ClusterId, swarm: SwarmId): Promise<SwarmRecord | undefined> {
-    return loadSwarmRows(this.#db, cluster, swarm)
+    return loadSwarmRows(this.db, cluster, swarm)
   }
 
   async ensureSwarm(identity: SwarmIdentity): Promise<void> {
-    this.#db.run(
+    this.db.run(
       'INSERT INTO swarms (id, cluster, registry, digest, bytes) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
       identity.swarm,
       identity.cluster,
@@ -247,102 +134,72 @@ export class SqliteStore extends SqliteRestoreStore implements Store {
 
   async saveSwarm(swarm: SwarmId, expectedVersion: number, change: SwarmChange): Promise<void> {
     const write = () => {
-      changeSwarmRows(this.#db, swarm, expectedVersion, change)
-      for (const entry of change.audit) insertAuditRow(this.#db, entry)
+      changeSwarmRows(this.db, swarm, expectedVersion, change)
+      for (const entry of change.audit) insertAuditRow(this.db, entry)
     }
     // A risen epoch must not fall back: nodes would refuse everything signed since.
-    if (change.dropCompletions) this.#db.durably(write)
-    else await this.#db.together(write)
+    if (change.dropCompletions) this.db.durably(write)
+    else await this.db.together(write)
   }
 
   async putPiecesSha1(swarm: SwarmId, node: NodeId, hashes: Buffer): Promise<void> {
-    this.#db.run('INSERT INTO pieces_sha1 VALUES (?, ?, ?) ON CONFLICT DO NOTHING', swarm, node, hashes)
+    this.db.run('INSERT INTO pieces_sha1 VALUES (?, ?, ?) ON CONFLICT DO NOTHING', swarm, node, hashes)
   }
 
   async piecesSha1(swarm: SwarmId): Promise<Buffer | undefined> {
-    const row = this.#db.get('SELECT hashes FROM pieces_sha1 WHERE swarm = ?', swarm)
+    const row = this.db.get('SELECT hashes FROM pieces_sha1 WHERE swarm = ?', swarm)
     return row === undefined ? undefined : bytes(row.hashes)
   }
 
   async epochChanges(sequence: number): Promise<EpochChange[]> {
-    return epochChangeRows(this.#db, sequence)
+    return epochChangeRows(this.db, sequence)
   }
 
   async addRevocation(revocation: NewRevocation, audit: AuditEntry): Promise<number> {
-    return this.#recorded('durably', audit, () => insertRevocationRow(this.#db, revocation))
+    return this.recorded('durably', audit, () => insertRevocationRow(this.db, revocation))
   }
 
   async clearRevocation(sequence: number, audit: AuditEntry): Promise<boolean> {
-    return this.#recorded('durably', audit, () => clearRevocationRow(this.#db, sequence, audit.atMs))
+    return this.recorded('durably', audit, () => clearRevocationRow(this.db, sequence, audit.atMs))
   }
 
   async revocations(): Promise<RevocationsRecord> {
-    return revocationRows(this.#db)
+    return revocationRows(this.db)
   }
 
   async pauses(): Promise<PauseRecord[]> {
-    return pauseRows(this.#db)
+    return pauseRows(this.db)
   }
 
   async putPause(pause: PauseRecord, audit: AuditEntry): Promise<boolean> {
-    return this.#recorded('durably', audit, () => putPauseRow(this.#db, pause))
+    return this.recorded('durably', audit, () => putPauseRow(this.db, pause))
   }
 
   async removePause(target: PauseTarget, audit: AuditEntry): Promise<boolean> {
-    return this.#recorded('durably', audit, () => deletePauseRow(this.#db, target))
-  }
-
-  async tokenKeys(): Promise<SealedTokenKey[]> {
-    return tokenKeyRows(this.#db)
-  }
-
-  async putTokenKey(record: SealedTokenKey, audit: AuditEntry): Promise<void> {
-    this.#recorded('durably', audit, () => putTokenKeyRow(this.#db, record))
-  }
-
-  async removeTokenKey(id: string, audit: AuditEntry): Promise<void> {
-    this.#recorded('atomically', audit, () => {
-      this.#db.run('DELETE FROM token_keys WHERE id = ?', id)
-    })
+    return this.recorded('durably', audit, () => deletePauseRow(this.db, target))
   }
 
   async memory(nowMs: number, bounds: MemoryBounds): Promise<MemoryRecord> {
-    return memoryRows(this.#db, nowMs, bounds)
+    return memoryRows(this.db, nowMs, bounds)
   }
 
   async saveMemory(change: MemoryChange): Promise<void> {
-    this.#db.atomically(() => putMemoryRows(this.#db, change))
+    this.db.atomically(() => putMemoryRows(this.db, change))
   }
 
   async addAudit(entry: AuditEntry): Promise<void> {
-    insertAuditRow(this.#db, entry)
+    insertAuditRow(this.db, entry)
   }
 
   async audit(options: { limit: number; beforeSequence?: number }) {
-    return auditRows(this.#db, options)
+    return auditRows(this.db, options)
   }
 
   async prune(before: PruneBounds): Promise<{ nodes: number }> {
-    return this.#db.atomically(() => pruneRows(this.#db, before))
+    return this.db.atomically(() => pruneRows(this.db, before))
   }
 
   async close(): Promise<void> {
-    this.#db.close()
-  }
-
-  #removeAuthority(cluster: string, certificatePem: string, audit: AuditEntry): void {
-    this.#recorded('erasing', audit, () => {
-      const remove = 'DELETE FROM authorities WHERE cluster = ? AND certificate_pem = ?'
-      this.#db.run(remove, cluster, certificatePem)
-    })
-  }
-
-  /** One step with its entry in the audit log; without one if `work` says that it changed nothing. */
-  #recorded<T>(how: 'atomically' | 'durably' | 'erasing', audit: AuditEntry, work: () => T): T {
-    return this.#db[how](() => {
-      const result = work()
-      if (result !== false) insertAuditRow(this.#db, audit)
-      return result
-    })
+    this.db.close()
   }
 }

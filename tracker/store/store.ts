@@ -2,6 +2,7 @@ import type { Digest } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
+import type { AdminTokenStore } from './admin-tokens.ts'
 import type { AuditEntry } from './audit.ts'
 import type { SharedStore } from './changes.ts'
 import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
@@ -22,7 +23,13 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store extends MemoryStore, JoinTokenStore, PauseStore, RestoreStore, SharedStore {
+export interface Store
+  extends MemoryStore,
+    JoinTokenStore,
+    AdminTokenStore,
+    PauseStore,
+    RestoreStore,
+    SharedStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */

@@ -70,6 +70,8 @@ function stepsAfter(nowMs: number): string[] {
     `UPDATE join_tokens SET withdrawn_at_ms = ${Math.round(nowMs)} WHERE withdrawn_at_ms IS NULL`,
     // Administrators' certificates end with their authority; the next start makes another.
     "DELETE FROM authorities WHERE cluster = ''",
+    // One of them may have been withdrawn since.
+    'DELETE FROM admin_tokens',
     // They are probed again; withdrawn ones stay withdrawn.
     'DELETE FROM token_keys WHERE withdrawn_at_ms IS NULL',
     'DELETE FROM leases',

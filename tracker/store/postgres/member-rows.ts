@@ -1,4 +1,5 @@
 import type { ClusterId, NodeId } from '../../../core/metainfo.ts'
+import type { AdminTokenRecord } from '../admin-tokens.ts'
 import { ENDED_JOIN_TOKENS_MAX, type JoinTokenRecord } from '../join-tokens.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
 import { ALL_NODES } from '../records.ts'
@@ -7,7 +8,7 @@ import type { NodeRecord } from '../store.ts'
 import { orderLock } from './schema.ts'
 import type { Query } from './sql.ts'
 
-/** Who is in a cluster: join tokens, nodes, pauses, revocations. */
+/** Who is in a cluster: join tokens, nodes, pauses, revocations; and who administers. */
 
 export async function insertJoinTokenRow(sql: Query, token: JoinTokenRecord): Promise<void> {
   await sql`INSERT INTO join_tokens VALUES (${token.id}, ${token.cluster}, ${token.sealedHash}, ${token.createdAtMs},
@@ -38,6 +39,22 @@ export async function withdrawJoinTokenRow(
 ): Promise<boolean> {
   const { count } = await sql`UPDATE join_tokens SET withdrawn_at_ms = ${atMs}
     WHERE cluster = ${cluster} AND id = ${id} AND withdrawn_at_ms IS NULL`
+  return count > 0
+}
+
+/** @returns false if one of that name counts */
+export async function putAdminTokenRow(sql: Query, token: AdminTokenRecord): Promise<boolean> {
+  const { count } = await sql`INSERT INTO admin_tokens AS known
+    VALUES (${token.name}, ${token.role}, ${token.hash}, ${token.createdAtMs}, ${token.endsAtMs})
+    ON CONFLICT (name) DO UPDATE SET role = excluded.role, hash = excluded.hash,
+      created_at_ms = excluded.created_at_ms, ends_at_ms = excluded.ends_at_ms
+    WHERE known.ends_at_ms <= excluded.created_at_ms`
+  return count > 0
+}
+
+/** @returns false if there is none of that name */
+export async function deleteAdminTokenRow(sql: Query, name: string): Promise<boolean> {
+  const { count } = await sql`DELETE FROM admin_tokens WHERE name = ${name}`
   return count > 0
 }
 

@@ -1,8 +1,9 @@
 import type { ClusterId, NodeId } from '../../../core/metainfo.ts'
+import type { AdminTokenRecord } from '../admin-tokens.ts'
 import type { AuditEntry } from '../audit.ts'
 import type { JoinTokenRecord } from '../join-tokens.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
-import { joinTokenOf, nodeOf, pauseOf, revocationOf } from '../records.ts'
+import { adminTokenOf, joinTokenOf, nodeOf, pauseOf, revocationOf } from '../records.ts'
 import type { NewRevocation, RevocationsRecord } from '../revocations.ts'
 import type { NodeRecord, Store } from '../store.ts'
 import { recorded } from './audit-rows.ts'
@@ -12,9 +13,11 @@ import {
   addJoinTokenRow,
   areNodeRows,
   clearRevocationRow,
+  deleteAdminTokenRow,
   deletePauseRow,
   insertRevocationRow,
   type NodeKey,
+  putAdminTokenRow,
   putNodeRow,
   putPauseRow,
   removeNodeRow,
@@ -25,7 +28,7 @@ import {
 import type { PostgresDatabase } from './postgres-database.ts'
 import { lockCluster } from './secret-rows.ts'
 
-/** The part of the store for who is in a cluster. */
+/** The part of the store for who is in a cluster, and who administers. */
 export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
   /** Every request of a node asks it. */
   const members = new Gathered((keys: NodeKey[]) => db.run((sql) => areNodeRows(sql, keys)))
@@ -51,6 +54,19 @@ export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
 
     withdrawJoinToken(cluster: ClusterId, id: string, audit: AuditEntry): Promise<boolean> {
       return recorded(db, audit, (sql) => withdrawJoinTokenRow(sql, cluster, id, audit.atMs))
+    },
+
+    async adminTokens(): Promise<AdminTokenRecord[]> {
+      const rows = await db.run((sql) => sql`SELECT * FROM admin_tokens ORDER BY name COLLATE "C"`)
+      return rows.map(adminTokenOf)
+    },
+
+    putAdminToken(token: AdminTokenRecord, audit: AuditEntry): Promise<boolean> {
+      return recorded(db, audit, (sql) => putAdminTokenRow(sql, token))
+    },
+
+    removeAdminToken(name: string, audit: AuditEntry): Promise<boolean> {
+      return recorded(db, audit, (sql) => deleteAdminTokenRow(sql, name))
     },
 
     async putNode(node: NodeRecord, audit: AuditEntry, joinToken?: string): Promise<boolean> {

@@ -13,6 +13,7 @@ export const CHANGES: Readonly<Record<string, StoreChange>> = {
   meta: 'dataKey',
   registries_not_open: 'registriesNotOpen',
   restores: 'restore',
+  admin_tokens: 'adminTokens',
 }
 /** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
@@ -234,6 +235,15 @@ const RESTORES = `
 ${changeTold('restores')}
 `
 
+/** Trackers of the version before go on: they know no tokens of administrators, and refuse them. */
+const ADMIN_TOKENS = `
+  CREATE TABLE admin_tokens (
+    name text PRIMARY KEY, role text NOT NULL, hash text NOT NULL UNIQUE, created_at_ms bigint NOT NULL,
+    ends_at_ms bigint NOT NULL
+  );
+${changeTold('admin_tokens')}
+`
+
 /** Whoever listens hears of a change of the table once its transaction has ended. */
 function changeTold(table: string): string {
   return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
@@ -243,4 +253,5 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: FIRST, oldestProgram: 1 },
   { sql: SEALED, oldestProgram: 1 },
   { sql: RESTORES, oldestProgram: 1 },
+  { sql: ADMIN_TOKENS, oldestProgram: 1 },
 ]

@@ -1,0 +1,15 @@
+import type { AdminParts, Handlers } from './handler.ts'
+import { administratorHandlers } from './handlers/administrators.ts'
+import { clusterHandlers } from './handlers/clusters.ts'
+import { fleetHandlers } from './handlers/fleet.ts'
+import { upkeepHandlers } from './handlers/upkeep.ts'
+
+/** What the tracker does for each call of core/admin-api/calls.ts; one that is missing is an error of types. */
+export function handlersOf(parts: AdminParts): Handlers {
+  return {
+    ...clusterHandlers(parts),
+    ...fleetHandlers(parts),
+    ...upkeepHandlers(parts),
+    ...administratorHandlers(parts),
+  }
+}
