@@ -38,6 +38,7 @@ const ENV = {
   PATH: `${BIN}:${process.env.PATH}:/usr/sbin:/sbin`,
   HOME: '/run/home',
   TERM: 'dumb',
+  NODE_COMPILE_CACHE: '/run/compile-cache',
   LANG: 'C.UTF-8',
 }
 

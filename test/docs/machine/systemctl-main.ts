@@ -81,7 +81,8 @@ async function start(unit: Unit): Promise<void> {
   for (const folder of unit.folders) mkdirSync(folder, { recursive: true, mode: 0o700 })
   const argv = unit.type === 'notify' ? withMirror(unit.start) : unit.start
   const log = openSync(join(STATE, `${unit.name}.log`), 'a')
-  const env = { ...process.env, ...unit.environment }
+  const { NODE_COMPILE_CACHE } = process.env
+  const env = { ...process.env, ...unit.environment, NODE_COMPILE_CACHE }
   const child = spawn(argv[0]!, argv.slice(1), { detached: true, stdio: ['ignore', log, log], env })
   child.unref()
   writeFileSync(pidFile(unit), String(child.pid))
