@@ -11,14 +11,14 @@ import type { StandInRegistryConfig } from './registry.ts'
  */
 const CONNECTIONS_MAX = 256
 
-const { listen, tls, dir, tokens } = JSON.parse(
+const { listen, name, tls, dir, tokens } = JSON.parse(
   readFileSync(process.argv[2]!, 'utf8'),
 ) as StandInRegistryConfig
 await startTokenServer(tokens)
 const { host, port } = tokens.listen
 const api = new DistributionApi({
   dir,
-  realm: `https://localhost:${port}/token`,
+  realm: `https://${name}:${port}/token`,
   service: tokens.service,
   issuer: tokens.issuer,
   certificatePem: tokens.signingKey.certificatePem,

@@ -34,6 +34,8 @@ export interface StandInRegistry {
 /** What the program reads. */
 export interface StandInRegistryConfig {
   listen: { port: number }
+  /** Under which its token server is reached too. */
+  name: string
   dir: string
   tls: KeyedCertificate
   tokens: TokenServerOptions
@@ -42,6 +44,7 @@ export interface StandInRegistryConfig {
 const PROGRAM = fileURLToPath(new URL('./registry-main.ts', import.meta.url))
 const REPOSITORY = 'team/app'
 const LOOPBACK = '127.0.0.1'
+const HTTPS_PORT = 443
 /** Long enough for a demonstration. */
 const TOKEN_SECONDS = 300
 
@@ -51,20 +54,25 @@ export async function startStandInRegistry({
   processes,
   tls,
   authorityPem,
+  place,
 }: {
   dir: string
   processes: LabProcesses
-  /** For `localhost`. */
+  /** For the name of the place. */
   tls: KeyedCertificate
   authorityPem: string
+  /** Absent: any port of `localhost`. */
+  place?: { name: string; port: number }
 }): Promise<StandInRegistry> {
-  const [port, tokenPort] = [await freePort(), await freePort()]
-  const host = `localhost:${port}`
+  const [port, tokenPort] = [place?.port ?? (await freePort()), await freePort()]
+  const { name = 'localhost' } = place ?? {}
+  const host = port === HTTPS_PORT ? name : `${name}:${port}`
   const account = (user: string) => ({ user, password: randomBytes(18).toString('base64url') })
   const [publisher, puller, stranger] = [account('publisher'), account('puller'), account('stranger')]
   const rights = (actions: string[]) => ({ [REPOSITORY]: actions })
   const config: StandInRegistryConfig = {
     listen: { port },
+    name,
     dir: join(dir, 'blobs'),
     tls,
     tokens: {

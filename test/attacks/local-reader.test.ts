@@ -4,14 +4,12 @@ import { Readable } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { BlobRequest } from '../../client/index.ts'
-import { createLog } from '../../core/log.ts'
-import { createMetrics } from '../../core/metrics.ts'
 import { openRegistries, REGISTRY_CONNECTIONS_MAX, type RegistryClients } from '../../core/registry-client.ts'
-import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
-import { type RunningProxy, startProxy } from '../../proxy/proxy.ts'
+import type { RunningProxy } from '../../proxy/proxy.ts'
 import { pullClaims } from '../core/signed-tokens.ts'
 import type { Door } from '../core/test-registry.ts'
 import { askThrough, openTunnel } from '../proxy/test-proxy.ts'
+import { startNodeProxy } from '../pull/node-proxy.ts'
 import { pull, randomBlob, startTestCluster, type TestBlob, type TestCluster } from '../pull/test-cluster.ts'
 import { attackTest, controlTest } from './ledger.ts'
 import { loot } from './loot.ts'
@@ -42,20 +40,9 @@ beforeAll(async () => {
   secret = cluster.registry.add(randomBlob(3 * 256 * 1024 + 17).bytes, SECRET)
   own = cluster.registry.add(randomBlob(20_000).bytes, OWN)
   await pull(holder, request(secret))
-  const authority = await ProxyAuthority.make([...registries.keys()])
-  proxy = await startProxy({
-    listen: { host: '127.0.0.1', port: 0 },
-    client: holder.client,
-    registries,
-    authority,
-    publish: () => undefined,
-    p2pMinBytes: 1000,
-    permitLinkLocal: false,
-    deniedPorts: [],
-    metrics: createMetrics(),
-    log: createLog({ level: 'silent', name: 'test', destination: { write: () => undefined } }),
-  })
-  via = { port: proxy.address.port, host: cluster.registry.host, caPem: authority.certificatesPem }
+  const started = await startNodeProxy(holder.client, registries)
+  proxy = started.proxy
+  via = { port: proxy.address.port, host: cluster.registry.host, caPem: started.caPem }
 })
 
 afterEach(() => {

@@ -1,13 +1,11 @@
 import { afterAll, beforeAll, expect } from 'vitest'
-import { createLog } from '../../core/log.ts'
-import { createMetrics } from '../../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
 import { prepareProver } from '../../core/token-proof/index.ts'
-import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
-import { type RunningProxy, startProxy } from '../../proxy/proxy.ts'
+import type { RunningProxy } from '../../proxy/proxy.ts'
 import { makeSigner, pullClaims, type Signer } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import { askThrough } from '../proxy/test-proxy.ts'
+import { startNodeProxy } from '../pull/node-proxy.ts'
 import { attack, mint, pullClaimsFor, stealAuthority } from './attacker.ts'
 import { attackTest, controlTest } from './ledger.ts'
 import { loot } from './loot.ts'
@@ -24,20 +22,9 @@ let caPem: string
 
 beforeAll(async () => {
   registries = openRegistries([target.cluster.registry.config])
-  const authority = await ProxyAuthority.make([...registries.keys()])
-  caPem = authority.certificatesPem
-  proxy = await startProxy({
-    listen: { host: '127.0.0.1', port: 0 },
-    client: target.holder.client,
-    registries,
-    authority,
-    publish: () => undefined,
-    p2pMinBytes: 1000,
-    permitLinkLocal: false,
-    deniedPorts: [],
-    metrics: createMetrics(),
-    log: createLog({ level: 'silent', name: 'proxy', destination: { write: () => undefined } }),
-  })
+  const started = await startNodeProxy(target.holder.client, registries)
+  proxy = started.proxy
+  caPem = started.caPem
 })
 afterAll(async () => {
   await proxy?.close()

@@ -1,13 +1,11 @@
 import { afterEach, expect, test } from 'vitest'
-import { createLog } from '../../core/log.ts'
-import { createMetrics } from '../../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
-import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
-import { type RunningProxy, startProxy } from '../../proxy/proxy.ts'
+import type { RunningProxy } from '../../proxy/proxy.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import { askThrough } from '../proxy/test-proxy.ts'
 import { type DockerRegistry, startDockerRegistry } from './docker-registry.ts'
+import { startNodeProxy } from './node-proxy.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'
 
 const it = test.skipIf(mustSkipFor(['docker-registry']))
@@ -37,20 +35,9 @@ it('a layer that was pushed to docker-registry comes to the first reader from th
   registries = openRegistries([docker.config])
   const pusher = await cluster.addNode({ client: { registries } })
   const reader = await cluster.addNode()
-  const authority = await ProxyAuthority.make([...registries.keys()])
-  proxy = await startProxy({
-    listen: { host: '127.0.0.1', port: 0 },
-    client: pusher.client,
-    registries,
-    authority,
-    publish: () => undefined,
-    p2pMinBytes: 1000,
-    permitLinkLocal: false,
-    deniedPorts: [],
-    metrics: createMetrics(),
-    log: createLog({ level: 'silent', name: 'test', destination: { write: () => undefined } }),
-  })
-  const via = { port: proxy.address.port, host: docker.config.host, caPem: authority.certificatesPem }
+  const started = await startNodeProxy(pusher.client, registries)
+  proxy = started.proxy
+  const via = { port: proxy.address.port, host: docker.config.host, caPem: started.caPem }
   const ask = (rest: Omit<Parameters<typeof askThrough>[1], 'headers'>) =>
     askThrough(via, { ...rest, headers })
   const blob = randomBlob(BLOB_BYTES)

@@ -1,13 +1,11 @@
 import { readdirSync } from 'node:fs'
 import { afterEach, expect, test } from 'vitest'
-import { createLog } from '../../core/log.ts'
-import { createMetrics } from '../../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
-import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
-import { type RunningProxy, startProxy } from '../../proxy/proxy.ts'
+import type { RunningProxy } from '../../proxy/proxy.ts'
 import { pullClaims } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import { askThrough } from '../proxy/test-proxy.ts'
+import { startNodeProxy } from './node-proxy.ts'
 import { digestOf, type PushDoor, pushDoor } from './push-door.ts'
 import {
   progressOf,
@@ -47,20 +45,9 @@ async function start(client: Parameters<TestCluster['addNode']>[0] = {}) {
   registries = openRegistries([cluster.registry.config])
   pusher = await cluster.addNode({ ...client, client: { registries, ...client?.client } })
   reader = await cluster.addNode()
-  const authority = await ProxyAuthority.make([...registries.keys()])
-  proxy = await startProxy({
-    listen: { host: '127.0.0.1', port: 0 },
-    client: pusher.client,
-    registries,
-    authority,
-    publish: () => undefined,
-    p2pMinBytes: 1000,
-    permitLinkLocal: false,
-    deniedPorts: [],
-    metrics: createMetrics(),
-    log: createLog({ level: 'silent', name: 'test', destination: { write: () => undefined } }),
-  })
-  via = { port: proxy.address.port, host: cluster.registry.host, caPem: authority.certificatesPem }
+  const started = await startNodeProxy(pusher.client, registries)
+  proxy = started.proxy
+  via = { port: proxy.address.port, host: cluster.registry.host, caPem: started.caPem }
 }
 
 /** As Docker's, for pushes; the registry of this test looks at `pull` alone. */

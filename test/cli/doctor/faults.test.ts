@@ -2,12 +2,12 @@ import { spawn } from 'node:child_process'
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../../core/issue-certificate.ts'
 import { alwaysStatus } from '../../core/test-registry.ts'
 import { freezablePort } from '../../pull/freezable-port.ts'
 import { Seeds } from './seeds.ts'
-import { type Diagnosis, faultsOf, findingOf, makeWorld, type World } from './world.ts'
+import { type Diagnosis, faultsOf, findingOf, useWorld, type World } from './world.ts'
 
 /**
  * Faults put into a machine where everything is right, as real as is cheap: the doctor finds each, no other, and names what
@@ -16,12 +16,11 @@ import { type Diagnosis, faultsOf, findingOf, makeWorld, type World } from './wo
 
 let world: World
 let seeds: Seeds
-beforeAll(async () => {
-  world = await makeWorld()
-  seeds = new Seeds(world)
+useWorld((made) => {
+  world = made
+  seeds = new Seeds(made)
+  return seeds
 })
-afterEach(() => seeds.close())
-afterAll(() => world.close())
 
 interface Fault {
   what: string

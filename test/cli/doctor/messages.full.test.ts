@@ -1,21 +1,20 @@
 import { createServer as createHttpServer } from 'node:http'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { issueLeaf, makeAuthority } from '../../../core/issue-certificate.ts'
 import { alwaysStatus } from '../../core/test-registry.ts'
 import { freezablePort } from '../../pull/freezable-port.ts'
 import { Seeds } from './seeds.ts'
-import { faultsOf, makeWorld, type World } from './world.ts'
+import { faultsOf, useWorld, type World } from './world.ts'
 
 /** What once misled operators, made to happen again on a node: what its status says, and what the doctor says. */
 
 let world: World
 let seeds: Seeds
-beforeAll(async () => {
-  world = await makeWorld()
-  seeds = new Seeds(world)
+useWorld((made) => {
+  world = made
+  seeds = new Seeds(made)
+  return seeds
 })
-afterEach(() => seeds.close())
-afterAll(() => world.close())
 
 interface Row {
   what: string

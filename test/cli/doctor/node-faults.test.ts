@@ -1,24 +1,23 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { LinkReport } from '../../../cli/doctor/examine.ts'
 import { lockDataDir } from '../../../core/data-lock.ts'
 import { askThrough } from '../../proxy/test-proxy.ts'
 import { pull, randomBlob, type TestNode } from '../../pull/test-cluster.ts'
 import { Seeds } from './seeds.ts'
-import { faultsOf, findingOf, makeWorld, type World } from './world.ts'
+import { faultsOf, findingOf, useWorld, type World } from './world.ts'
 
 /** Faults of the node itself, and of others that it must reach: each needs a node that was started so. */
 
 let world: World
 let seeds: Seeds
-beforeAll(async () => {
-  world = await makeWorld()
-  seeds = new Seeds(world)
+useWorld((made) => {
+  world = made
+  seeds = new Seeds(made)
+  return seeds
 })
-afterEach(() => seeds.close())
-afterAll(() => world.close())
 
 /** This node hears only of others with a blob that it was granted, too. */
 async function shareWith(other: TestNode): Promise<void> {

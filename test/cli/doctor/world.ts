@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll } from 'vitest'
 import { z } from 'zod'
 import { lookAtNode, type Run } from '../../../cli/doctor/about.ts'
 import { examine, examineOther, type LinkReport } from '../../../cli/doctor/examine.ts'
@@ -48,7 +49,7 @@ export interface Diagnosis {
 
 const log = createLog({ level: 'silent', name: 'test' })
 
-export async function makeWorld(): Promise<World> {
+async function makeWorld(): Promise<World> {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-doctor-'))
   const cluster = await startTestCluster({ nodes: 1 })
   const write = (name: string, text: string) => {
@@ -123,6 +124,18 @@ export async function makeWorld(): Promise<World> {
   }
   await start()
   return world
+}
+
+/** One machine for all tests of a file. @param begin returns what was put into it, which ends with each test */
+export function useWorld(begin: (world: World) => { close(): unknown }): void {
+  let world: World
+  let seeds: { close(): unknown }
+  beforeAll(async () => {
+    world = await makeWorld()
+    seeds = begin(world)
+  })
+  afterEach(() => seeds.close())
+  afterAll(() => world.close())
 }
 
 /** What is wrong, as `link CODE`. */
