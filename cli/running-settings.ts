@@ -13,6 +13,7 @@ export interface RunningSettings {
   isTrusted: boolean
 }
 
+/** How long a node may take to tell them. */
 const PATIENCE_MS = 3_000
 /** A node of another version may have other settings. */
 const answerSchema = z.object({
