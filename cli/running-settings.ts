@@ -13,7 +13,7 @@ export interface RunningSettings {
   isTrusted: boolean
 }
 
-/** A node that is busy answers within this time; without an answer its settings are read from files. */
+/** How long a node may take to tell them. */
 const PATIENCE_MS = 3_000
 /** A node of another version may have other settings. */
 const answerSchema = z.object({

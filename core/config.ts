@@ -88,15 +88,11 @@ export function loadConfig<Schema extends ConfigSchema>(
 }
 
 /** The file that `loadConfig` would read. @throws ConfigError */
-export function configFileOf<Schema extends ConfigSchema>(
-  sources: ConfigSources<Schema>,
-): string | undefined {
-  const { program, schema, renamed = RENAMED_SETTINGS } = sources
-  const keys = settings(program, schema)
-  const names = [...keys, ...oldConfigKeys(program, keys, renamed)]
-  const found =
-    readFlags(sources, names).get(CONFIG_FILE_KEY) ?? readEnvironment(sources, names).get(CONFIG_FILE_KEY)
-  return found === undefined ? undefined : String(found.value)
+export function configFileOf(sources: ConfigSources<ConfigSchema>): string | undefined {
+  const keys = settings(sources.program, sources.schema)
+  const given = [readFlags(sources, keys), readEnvironment(sources, keys)]
+  const file = given.find((source) => source.has(CONFIG_FILE_KEY))?.get(CONFIG_FILE_KEY)
+  return file && String(file.value)
 }
 
 /** All settings of a program, including the name of the file. */

@@ -9,6 +9,7 @@ import type { AcceptedRequests } from './accepted-requests.ts'
 import type { BlobGet } from './blob-request.ts'
 import { LATE_MS, LateWord } from './late-word.ts'
 import { goneSignal } from './upstream/forward.ts'
+import type { Verdict } from './verdict.ts'
 
 /** How the proxy learns whether a caller may have a blob: docs/a-pull.md, section 3, step 3. */
 
@@ -26,19 +27,6 @@ interface Exchange {
 
 /** How long a pull waits for words that make a question of its own needless. The grant is needed anyway. */
 export const SHARED_WORD_MS_MAX = 250
-
-/**
- * Whether a request may have its blob, and the blob's length if the registry gave it. `acceptedAtMs`: when the registry
- * itself accepted the request; undefined if the client vouches for it. `isByOther`: it accepted the caller for another blob.
- */
-export type Verdict =
-  | {
-      refusal?: undefined
-      acceptedAtMs: number | undefined
-      bytes: number | undefined
-      isByOther?: true
-    }
-  | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' | 'registry_limited' }
 
 /** @param bytesPlanned the length as a manifest says */
 type Question = BlobGet & { bytesPlanned: number | undefined }

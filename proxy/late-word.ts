@@ -1,6 +1,6 @@
 import type { RegistryHabits } from '../core/registry-habits.ts'
-import type { Verdict } from './authorise.ts'
 import type { ResponseWatcher } from './upstream/forward.ts'
+import type { Verdict } from './verdict.ts'
 
 /** How long a pull waits for the registry's word. After that the client's own request goes to the registry, as without Shoal. */
 export const LATE_MS = 400

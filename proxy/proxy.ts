@@ -14,7 +14,6 @@ import { Strangers } from '../core/strangers.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import { AcceptedCallers } from './accepted-callers.ts'
 import { AcceptedRequests } from './accepted-requests.ts'
-import type { Verdict } from './authorise.ts'
 import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
@@ -39,6 +38,7 @@ import { forwardPlain } from './upstream/plain-forward.ts'
 import { RegistryReach } from './upstream/registry-reach.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 import { UserShares } from './user-shares.ts'
+import type { Verdict } from './verdict.ts'
 
 /** How long a proxy that ends may finish the answers and tunnels that have begun. */
 export const DRAIN_MS = 30_000

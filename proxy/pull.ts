@@ -9,7 +9,7 @@ import { retryAfterMs } from '../core/registry-limit.ts'
 import type { Strangers } from '../core/strangers.ts'
 import type { AcceptedCallers } from './accepted-callers.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
-import { authorise, noteCaller, type Verdict } from './authorise.ts'
+import { authorise, noteCaller } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
@@ -26,6 +26,7 @@ import type { SizeLimit } from './size-limit.ts'
 import { withWholeLocation } from './upstream/end-to-end-headers.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher, type Upstream } from './upstream/forward.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
+import type { Verdict } from './verdict.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until

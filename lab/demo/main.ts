@@ -70,8 +70,10 @@ function standInNote(missing: LabRequirement[]): string[] {
   const what =
     'Registry and pulling clients are stand-ins: small programs of this repository that need only Node. Tracker and nodes are Shoal itself. A stand-in stores the image, and does not run it.'
   if (missing.length === 0) return [...wrapped(what), '']
-  const lack = `The real parts are not used: ${lackOf(missing)}. ${howToGet(missing, 'npm run demo -- --real')}`
-  return [...wrapped(what), ...wrapped(lack), '']
+  const lack = `The real parts are not used: ${lackOf(missing)}.`
+  // Commands are to be copied: a line each, whole.
+  const steps = howToGet(missing, 'npm run demo -- --real').split(/(?<=;) (?=then )/)
+  return [...wrapped(what), ...wrapped(lack), ...steps, '']
 }
 
 /** Lines of at most 80 characters. */

@@ -1,8 +1,8 @@
 import { beforeEach, expect, test, vi } from 'vitest'
 import { RegistryHabits } from '../../core/registry-habits.ts'
 import { parseRegistryHost } from '../../core/repository.ts'
-import type { Verdict } from '../../proxy/authorise.ts'
 import { LATE_MS, LateWord, SHARING_WORD_MS_MAX } from '../../proxy/late-word.ts'
+import type { Verdict } from '../../proxy/verdict.ts'
 
 /** Only the clock is the test's. */
 

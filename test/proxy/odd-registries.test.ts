@@ -9,6 +9,7 @@ import { openRegistries } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
 import { parseRegistryHost } from '../../core/repository.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
+import { LATE_MS } from '../../proxy/late-word.ts'
 import { type Behave, MIB, type OddField, serve, startOddField } from './odd-field.ts'
 import { openTunnel, readAll, startTestProxy } from './test-proxy.ts'
 
@@ -209,8 +210,10 @@ describe('a registry', AGAIN, () => {
       isHead(request) || request.headers.range ? later(3000) : undefined,
     )
     await field.through(0)
-    const { seconds } = await field.through(0)
-    expect(seconds).toBeLessThan(0.3)
+    // A machine with other work is slow now and then; whoever waits is so each time.
+    const seconds: number[] = []
+    for (let layer = 0; layer < 3; layer += 1) seconds.push((await field.through(0)).seconds)
+    expect(Math.min(...seconds)).toBeLessThan(LATE_MS / 1000)
   })
 
   test('that was late shares what came directly, once it is quick again', async () => {

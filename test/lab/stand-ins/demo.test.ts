@@ -37,7 +37,7 @@ test('without the real parts, stand-ins tell the same story, and the line that i
   ])
   const standIns = report.parts.filter(({ isStandIn }: { isStandIn: boolean }) => isStandIn)
   expect(standIns.map(({ wouldBe }: { wouldBe: string }) => wouldBe)).toEqual([
-    ...['docker-registry', 'dockerd', 'skopeo', 'podman', 'a network namespace for each'],
+    ...['docker-registry', 'dockerd', 'skopeo', 'podman', 'a namespace for each'],
   ])
   expect(seen.errors).toContain('are stand-ins')
   expect(seen.errors).toMatch(/sudo apt-get install -y .*docker-registry/)
