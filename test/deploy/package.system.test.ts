@@ -67,7 +67,25 @@ describe.skipIf(mustSkipFor(SITE_PARTS))('on whole machines', () => {
       // Docker, of the same user.
       const { registry } = await pull(site.machines[0]!, await site.publish('second', [LAYER_BYTES]))
       expect(registry).toBeGreaterThan(LAYER_BYTES)
+    },
+    STORY_MS_MAX,
+  )
+
+  it(
+    'only the node is told which program connects, and of connections to the proxy alone',
+    async () => {
+      const { guest } = site.machines[0]!
+      /** What a user is told of a connection of his own. */
+      const told = (user: string, port: number) =>
+        guest.run(
+          `runuser -u ${user} -- perl -MIO::Socket -e '$c = IO::Socket::INET->new("127.0.0.1:${port}") or die $!; $s = IO::Socket::UNIX->new("/run/shoal-owners.sock") or die $!; print $s "127.0.0.1 ", $c->sockport, " 127.0.0.1 ${port}\\n"; print <$s>'`,
+        )
       expect(await guest.run(`stat --format='%a %U' /run/shoal-owners.sock`)).toBe('600 shoal\n')
+      expect(JSON.parse(await told('shoal', 7070))).toMatchObject({ executable: '/usr/bin/perl' })
+      expect(await told('shoal', 7072)).toBe('')
+      // A member of the group shoal, and a stranger.
+      for (const user of ['daemon', 'nobody'])
+        await expect(told(user, 7070)).rejects.toThrow('Permission denied')
     },
     STORY_MS_MAX,
   )

@@ -135,8 +135,9 @@ export function secondsOf(pulls: readonly Pulled[]): number[] {
 
 export function table(pulls: readonly Pulled[]): string {
   const rows = [...new Set(pulls.map(({ client }) => client))].flatMap((client) =>
-    PARTS.map((part) => {
+    PARTS.flatMap((part) => {
       const found = pullsOf(pulls, client, part)
+      if (found.length === 0) return []
       const seconds = secondsOf(found)
       const [median, longest] = [seconds[Math.floor(seconds.length / 2)], seconds.at(-1)]
       return `| ${client} | ${part} | ${found.length} | ${failedOf(found).length} | ${median?.toFixed(1)} | ${longest?.toFixed(1)} |`
