@@ -22,6 +22,8 @@ const COMMAND_MS_MAX = 60_000
 const START_MS_MAX = 30_000
 
 export interface PostgresOptions {
+  /** Of its process. Default: postgres. */
+  name?: string
   processes: LabProcesses
   /** Absent or empty. */
   folder: string
@@ -57,6 +59,40 @@ export class PostgresServer {
     return server
   }
 
+  /** A copy that follows this server (streaming replication), which acknowledges nothing that the copy has not. */
+  async startStandby(options: Omit<PostgresOptions, 'processes' | 'certificate'>): Promise<PostgresServer> {
+    const { processes, certificate } = this.#options
+    const standby = new PostgresServer({ ...options, processes, certificate }, this.#programs)
+    standby.#makeFolder()
+    const from = ['-h', this.socketFolder, '-p', `${this.#options.listen.port}`, '-U', SERVER_USER]
+    const copy = ['--pgdata', standby.#data, '--write-recovery-conf', '--checkpoint=fast', '--no-sync']
+    await processes.run({
+      argv: asServerUser([join(this.#programs, 'pg_basebackup'), ...from, ...copy]),
+      timeoutMs: COMMAND_MS_MAX,
+    })
+    await standby.run()
+    await this.sql("ALTER SYSTEM SET synchronous_standby_names = '*'", 'postgres')
+    await this.sql('SELECT pg_reload_conf()', 'postgres')
+    return standby
+  }
+
+  /** A standby becomes the primary. */
+  async promote(): Promise<void> {
+    await this.sql('SELECT pg_promote()', 'postgres')
+  }
+
+  get #data(): string {
+    return join(this.#options.folder, 'data')
+  }
+
+  get processes(): LabProcesses {
+    return this.#options.processes
+  }
+
+  get port(): number {
+    return this.#options.listen.port
+  }
+
   get socketFolder(): string {
     return this.#options.folder
   }
@@ -73,10 +109,12 @@ export class PostgresServer {
 
   /** Starts it again after it was stopped or killed. */
   async run(): Promise<void> {
-    const { processes, folder, wrap = (argv) => argv } = this.#options
+    const { name = 'postgres', processes, folder, listen, wrap = (argv) => argv } = this.#options
+    // A standby's folder has the settings of its primary.
+    const own = ['-c', `port=${listen.port}`, '-c', `unix_socket_directories=${folder}`]
     this.#process = processes.start({
-      name: 'postgres',
-      argv: wrap(asServerUser([join(this.#programs, 'postgres'), '-D', join(folder, 'data')])),
+      name,
+      argv: wrap(asServerUser([join(this.#programs, 'postgres'), '-D', this.#data, ...own])),
     })
     await this.#untilItAnswers()
   }
@@ -103,12 +141,9 @@ export class PostgresServer {
   }
 
   async #make(): Promise<void> {
-    const { processes, folder, listen, certificate } = this.#options
-    mkdirSync(folder, { recursive: true, mode: 0o755 })
-    // Its user may go through, but not list, the folders of the lab above.
-    const { uid, gid } = statSync('/var/lib/postgresql')
-    chownSync(folder, uid, gid)
-    const data = join(folder, 'data')
+    const { processes, listen, certificate } = this.#options
+    const { uid, gid } = this.#makeFolder()
+    const data = this.#data
     const how = ['--no-sync', '--auth=peer', '--encoding=UTF8', '--locale=C', `--username=${SERVER_USER}`]
     await processes.run({
       argv: asServerUser([join(this.#programs, 'initdb'), ...how, '--pgdata', data]),
@@ -124,14 +159,12 @@ export class PostgresServer {
     own('server.key', certificate.privateKeyPem)
     own(
       'pg_hba.conf',
-      `local all ${SERVER_USER} peer\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\n`,
+      `local all,replication ${SERVER_USER} peer\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\n`,
     )
     own(
       'postgresql.auto.conf',
       [
         `listen_addresses = '${listen.host}'`,
-        `port = ${listen.port}`,
-        `unix_socket_directories = '${folder}'`,
         'ssl = on',
         "ssl_cert_file = 'server.crt'",
         "ssl_key_file = 'server.key'",
@@ -141,6 +174,15 @@ export class PostgresServer {
         '',
       ].join('\n'),
     )
+  }
+
+  #makeFolder(): { uid: number; gid: number } {
+    const { folder } = this.#options
+    mkdirSync(folder, { recursive: true, mode: 0o755 })
+    // Its user may go through, but not list, the folders of the lab above.
+    const { uid, gid } = statSync('/var/lib/postgresql')
+    chownSync(folder, uid, gid)
+    return { uid, gid }
   }
 
   async #prepare(): Promise<void> {

@@ -1,11 +1,16 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 
-/** A port before another. While it is frozen, connections open and nothing passes: as with a process that was stopped. */
+/**
+ * A port before another. While it is frozen, connections open and nothing passes: as with a process that was stopped. With a
+ * delay everything arrives that much later, in either direction.
+ */
 export interface FreezablePort {
   port: number
   /** Connections that were opened while it was frozen. */
   openedFrozen: number
+  delayMs: number
   freeze(): void
   thaw(): void
   close(): Promise<void>
@@ -22,8 +27,16 @@ export async function freezablePort(targetPort: number): Promise<FreezablePort> 
     ] as const) {
       sockets.add(one)
       one.on('error', () => undefined)
-      one.on('data', (bytes) => other.write(bytes))
-      one.on('end', () => other.end())
+      let passing = Promise.resolve()
+      const pass = (act: () => void) => {
+        const { delayMs } = port
+        passing = passing.then(async () => {
+          if (delayMs > 0) await delay(delayMs)
+          act()
+        })
+      }
+      one.on('data', (bytes) => pass(() => other.write(bytes)))
+      one.on('end', () => pass(() => other.end()))
       one.on('close', () => {
         sockets.delete(one)
         other.destroy()
@@ -38,6 +51,7 @@ export async function freezablePort(targetPort: number): Promise<FreezablePort> 
   const port: FreezablePort = {
     port: (server.address() as AddressInfo).port,
     openedFrozen: 0,
+    delayMs: 0,
     freeze() {
       isFrozen = true
       for (const socket of sockets) socket.pause()
