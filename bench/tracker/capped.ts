@@ -12,7 +12,10 @@ import type { TrackerBenchOptions } from './options.ts'
 import type { Sample } from './report.ts'
 import { note, type Site, startSite } from './site.ts'
 
-/** Trackers of a fraction of a core each: which rate of grants do they keep up with? */
+/**
+ * Trackers of a fraction of a core each: which rate of grants do they keep up with? The images are in the cluster: what several
+ * trackers decide about a cold one they decide one after the other (tracker/swarm/swarm-cache.ts).
+ */
 
 /** A rate is kept up with when 99 of 100 grants are answered this soon after they were to be sent. */
 export const P99_HELD_MS = 500
@@ -69,7 +72,8 @@ async function measureTrackers(options: TrackerBenchOptions, trackers: number): 
     running,
   )
   const { load } = site
-  await site.prepareGrants(WARM_UP_SECONDS * GRANTS_PREPARED_PER_SECOND * trackers)
+  await site.prepareGrants(2 * CAPACITY_IMAGES + WARM_UP_SECONDS * GRANTS_PREPARED_PER_SECOND * trackers)
+  await load.ask({ do: 'publish' })
   await load.ask({ do: 'measure', operation: 'grant', seconds: WARM_UP_SECONDS })
   site.trackers.forEach(({ pid }, index) => {
     caps.push(capProcessor(`shoal-bench-${process.pid}-${index}`, pid, cores))

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import {
@@ -81,9 +81,17 @@ export async function startBenchDatabase(
   }
 }
 
-/** The server has a process for each connection; one that ends meanwhile counts as the server's. */
+/** The server has a process for each connection. The time of one that has ended is the server's. */
 function cpuSecondsWithChildren(pid: number): number {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').map(Number)
-  const running = children.filter((child) => existsSync(`/proc/${child}/stat`))
-  return cpuSecondsOf([pid, ...running]) + cpuSecondsOfEndedChildren(pid)
+  const running = children.reduce((sum, child) => sum + cpuSecondsIfRunning(child), 0)
+  return running + cpuSecondsOf([pid]) + cpuSecondsOfEndedChildren(pid)
+}
+
+function cpuSecondsIfRunning(pid: number): number {
+  try {
+    return cpuSecondsOf([pid])
+  } catch {
+    return 0
+  }
 }
