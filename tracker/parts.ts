@@ -10,6 +10,7 @@ import type { AdminTokens } from './authority/admin-tokens.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
 import type { JoinTokens } from './authority/join-tokens.ts'
+import type { NodeMarks } from './authority/node-marks.ts'
 import type { Pauses } from './authority/pauses.ts'
 import type { Revocations } from './authority/revocations.ts'
 import type { Sealer } from './authority/sealer.ts'
@@ -42,6 +43,7 @@ export interface TrackerParts {
   adminTokens: AdminTokens
   revocations: Revocations
   pauses: Pauses
+  nodeMarks: NodeMarks
   swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables

@@ -12,7 +12,16 @@ const CLOCK_COMPARED_MS = 30_000
 
 type Followed = Pick<
   TrackerParts,
-  'store' | 'clusters' | 'adminTokens' | 'pauses' | 'revocations' | 'tokenKeys' | 'epochs' | 'log' | 'defects'
+  | 'store'
+  | 'clusters'
+  | 'adminTokens'
+  | 'nodeMarks'
+  | 'pauses'
+  | 'revocations'
+  | 'tokenKeys'
+  | 'epochs'
+  | 'log'
+  | 'defects'
 > & {
   admins: AdminAuthorities
   /** Seals and opens with the store's newest data key. */
@@ -30,6 +39,7 @@ export async function followStore(parts: Followed): Promise<() => void> {
     dataKey: parts.followDataKey,
     clusters: () => Promise.all([parts.clusters.reload(), parts.admins.reload()]),
     adminTokens: () => parts.adminTokens.reload(),
+    nodeMarks: () => parts.nodeMarks.reload(),
     pauses: () => parts.pauses.reload(),
     revocations: () => parts.revocations.reload(),
     tokenKeys: () => parts.tokenKeys.reload(),

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { call } from './call.ts'
-import { atMs, next, page, shortId } from './fields.ts'
+import { atMs, next, ofCluster, page, shortId } from './fields.ts'
 
 /** Registries and the keys of their tokens, the audit log, and the tracker itself. */
 
@@ -15,6 +15,7 @@ const tokenKeyLine = z.object({
   withdrawnAtMs: atMs.nullable(),
 })
 
+const auditText = z.string().min(1).max(300)
 const unlockKey = z.string().max(128)
 
 export const UPKEEP_CALLS = {
@@ -34,7 +35,7 @@ export const UPKEEP_CALLS = {
         }),
       ),
     }),
-    commands: [],
+    commands: ['shoal admin registry ls'],
     example: { input: {} },
   }),
   'tokenKeys.list': call({
@@ -63,6 +64,10 @@ export const UPKEEP_CALLS = {
     summary: 'Lists who did what, newest first.',
     query: page.extend({
       cursor: z.coerce.number().int().positive().optional().describe('`next` of the answer before.'),
+      ...ofCluster.shape,
+      actor: auditText.optional().describe('Only what this one did: `token NAME`, `operator`, `tracker`, …'),
+      action: auditText.optional().describe('Only this: `cluster created`, `node revoked`, …'),
+      target: auditText.optional().describe('Only what was done to this node, pull, token, …'),
     }),
     answer: z.object({
       entries: z.array(
@@ -77,8 +82,26 @@ export const UPKEEP_CALLS = {
       ),
       next,
     }),
-    commands: [],
+    commands: ['shoal admin audit'],
     example: { input: { limit: 10 } },
+  }),
+  'settings.list': call({
+    method: 'GET',
+    path: '/admin/v1/settings',
+    right: 'reader',
+    summary: "Lists the tracker's settings as they count. Secrets are not among them: settings name files.",
+    answer: z.object({
+      settings: z.array(
+        z.object({
+          name: z.string(),
+          value: z.unknown(),
+          isDefault: z.boolean(),
+          description: z.string(),
+        }),
+      ),
+    }),
+    commands: ['shoal admin settings'],
+    example: { input: {} },
   }),
   'keys.reseal': call({
     method: 'POST',

@@ -162,6 +162,9 @@ describe('the examples of the OpenAPI document', () => {
   }
   /** What an example needs before it: a real id in the place of the one on paper. */
   const prepare: Partial<Record<CallName, () => Promise<object>>> = {
+    'images.inspect': async () => ({ registry: world.registry.host }),
+    'swarms.inspect': async () => ({ swarm: (await world.socket('swarms.list', {})).body.swarms[0].swarm }),
+    'pulls.inspect': async () => ({ pull: (await world.socket('pulls.list', {})).body.pulls[0].pull }),
     'joinTokens.withdraw': async () => {
       const added = await world.socket('joinTokens.create', {
         cluster: EXAMPLE_CLUSTER,

@@ -4,6 +4,7 @@ import type { PresenceRecord } from './memory.ts'
 export const STORE_CHANGES = [
   'clusters',
   'adminTokens',
+  'nodeMarks',
   'pauses',
   'revocations',
   'tokenKeys',

@@ -2,7 +2,7 @@ import type { Digest } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
-import type { AdminTokenStore } from './admin-tokens.ts'
+import type { AdministrationStore } from './administration.ts'
 import type { AuditEntry } from './audit.ts'
 import type { SharedStore } from './changes.ts'
 import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
@@ -21,7 +21,7 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store extends MemoryStore, JoinTokenStore, AdminTokenStore, PauseStore, SharedStore {
+export interface Store extends MemoryStore, JoinTokenStore, AdministrationStore, PauseStore, SharedStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */
@@ -114,8 +114,6 @@ export interface Store extends MemoryStore, JoinTokenStore, AdminTokenStore, Pau
   removeTokenKey(id: string, audit: AuditEntry): Promise<void>
 
   addAudit(entry: AuditEntry): Promise<void>
-  /** Newest first, below `beforeSequence` if given. */
-  audit(options: { limit: number; beforeSequence?: number }): Promise<(AuditEntry & { sequence: number })[]>
 
   /**
    * Forgets everything from before `before`: ended pulls, leases and acceptances, audit entries, and nodes by their newest certificate.

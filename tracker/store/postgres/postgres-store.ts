@@ -1,4 +1,5 @@
 import type { Store } from '../store.ts'
+import { browseStore } from './browse-store.ts'
 import { DataKeyGuard } from './data-key.ts'
 import { memberStore } from './member-store.ts'
 import type { PostgresDatabase } from './postgres-database.ts'
@@ -13,6 +14,7 @@ export function postgresStore(database: PostgresDatabase): Store {
     ...secretStore(database, dataKey),
     ...memberStore(database, dataKey),
     ...swarmStore(database),
+    ...browseStore(database),
     ...sharedStore(database),
   }
 }

@@ -15,7 +15,7 @@ const FIRST_CHANGES: Readonly<Record<string, StoreChange>> = {
 /** The same of all tables. */
 export const CHANGES: Readonly<Record<string, StoreChange>> = {
   ...FIRST_CHANGES,
-  admin_tokens: 'adminTokens',
+  ...{ admin_tokens: 'adminTokens', node_marks: 'nodeMarks' },
 }
 /** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
@@ -199,13 +199,17 @@ const FIRST = `
 ${Object.keys(FIRST_CHANGES).map(toldChange).join('\n')}
 `
 
-/** Trackers of the version before go on: they know no tokens of administrators, and refuse them. */
-const ADMIN_TOKENS = `
+/** Trackers of the version before go on: they refuse tokens of administrators, and know no marks of nodes. */
+const ADMINISTRATION = `
   CREATE TABLE admin_tokens (
     name text PRIMARY KEY, role text NOT NULL, hash text NOT NULL UNIQUE, created_at_ms bigint NOT NULL,
     ends_at_ms bigint NOT NULL
   );
-${toldChange('admin_tokens')}
+  CREATE TABLE node_marks (
+    cluster text NOT NULL, node text NOT NULL, labels text NOT NULL, is_drained smallint NOT NULL,
+    PRIMARY KEY (cluster, node)
+  );
+${['admin_tokens', 'node_marks'].map(toldChange).join('\n')}
 `
 
 function toldChange(table: string): string {
@@ -214,5 +218,5 @@ function toldChange(table: string): string {
 
 export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: FIRST, oldestProgram: 1 },
-  { sql: ADMIN_TOKENS, oldestProgram: 1 },
+  { sql: ADMINISTRATION, oldestProgram: 1 },
 ]
