@@ -15,6 +15,14 @@ const tokenKeyLine = z.object({
   withdrawnAtMs: atMs.nullable(),
 })
 
+const auditEntry = z.object({
+  sequence: z.int(),
+  atMs,
+  actor: z.string(),
+  action: z.string(),
+  cluster: z.string().nullable(),
+  target: z.string(),
+})
 const auditText = z.string().min(1).max(300)
 const unlockKey = z.string().max(128)
 
@@ -70,20 +78,39 @@ export const UPKEEP_CALLS = {
       target: auditText.optional().describe('Only what was done to this node, pull, token, …'),
     }),
     answer: z.object({
-      entries: z.array(
-        z.object({
-          sequence: z.int(),
-          atMs,
-          actor: z.string(),
-          action: z.string(),
-          cluster: z.string().nullable(),
-          target: z.string(),
-        }),
-      ),
+      entries: z.array(auditEntry),
       next,
     }),
     commands: ['shoal admin audit'],
     example: { input: { limit: 10 } },
+  }),
+  'events.follow': call({
+    method: 'GET',
+    path: '/admin/v1/events',
+    right: 'reader',
+    summary:
+      'Tells what happens as it happens, as server-sent events: new entries of the audit log, and the fleet.',
+    query: z.strictObject({
+      after: z.coerce
+        .number()
+        .int()
+        .nonnegative()
+        .optional()
+        .describe('Number of the last entry that the reader knows; default: what is there now.'),
+    }),
+    isStream: true,
+    answer: z.object({
+      kind: z
+        .enum(['audit', 'fleet', 'gap', 'alive'])
+        .describe('`gap`: more happened than was sent; read the audit log.'),
+      id: z.int().describe('Number of the last entry of the audit log that was sent.'),
+      entry: auditEntry.optional(),
+      fleet: z
+        .array(z.object({ cluster: z.string(), nodesHeard: z.int(), isPaused: z.boolean() }))
+        .optional(),
+    }),
+    commands: [],
+    example: { input: {} },
   }),
   'settings.list': call({
     method: 'GET',

@@ -33,4 +33,12 @@ export type Handler<Name extends CallName> = (
   input: TakenFor<Name>,
   by: Asked,
 ) => Promise<ReturnedFor<Name>> | ReturnedFor<Name>
-export type Handlers = { [Name in CallName]: Handler<Name> }
+/** Of a call that answers with events. */
+export type Source<Name extends CallName> = (
+  input: TakenFor<Name>,
+  signal: AbortSignal,
+) => AsyncIterable<ReturnedFor<Name>>
+type StreamName = 'events.follow'
+export type Handlers = { [Name in Exclude<CallName, StreamName>]: Handler<Name> } & {
+  [Name in StreamName]: Source<Name>
+}

@@ -2,10 +2,12 @@ import { configKeys } from '../../../core/config-keys.ts'
 import { reseal } from '../../authority/sealer.ts'
 import { type TrackerConfig, trackerConfig } from '../../config.ts'
 import type { TokenKeyRecord } from '../../store/store.ts'
+import { followEvents } from '../follow.ts'
 import type { AdminParts, Handlers } from '../handler.ts'
 import { partOf } from '../page.ts'
 
-export function upkeepHandlers({ kindsFound, tokenKeys, store, sealer, config }: AdminParts) {
+export function upkeepHandlers(parts: AdminParts) {
+  const { kindsFound, tokenKeys, store, sealer, config } = parts
   return {
     'registries.list': () => ({ registries: kindsFound.news.list }),
     'tokenKeys.list': () => ({ tokenKeys: tokenKeys.list().map(lineOf) }),
@@ -17,6 +19,7 @@ export function upkeepHandlers({ kindsFound, tokenKeys, store, sealer, config }:
       const { entries, next } = partOf(found, limit, ({ sequence }) => [String(sequence)])
       return { entries, next }
     },
+    'events.follow': ({ after }, signal) => followEvents(parts, after, signal),
     'settings.list': () => ({ settings: settingLines(config) }),
     'keys.reseal': async (keys, by) => ({ sealed: await reseal(store, sealer, keys, by) }),
   } satisfies Partial<Handlers>
