@@ -1,3 +1,15 @@
+import {
+  ADMIN_AUDIT,
+  ADMIN_IMAGE,
+  ADMIN_NODE,
+  ADMIN_PAUSE,
+  ADMIN_PULL,
+  ADMIN_REGISTRY,
+  ADMIN_SETTINGS,
+  CLUSTER_LS,
+  KEY_LS,
+  WHOAMI,
+} from './admin-fleet-tree.ts'
 import type { Entry } from './command-tree.ts'
 
 /** `shoal admin …`: what is asked of a running tracker. Part of cli/tree.ts. */
@@ -23,6 +35,7 @@ const ADMIN_CLUSTER: Entry = {
       oldNames: ['certs cluster'],
       command: async () => (await import('../certs-tool/commands/cluster.ts')).clusterCommand,
     },
+    CLUSTER_LS,
   ],
 }
 
@@ -158,6 +171,7 @@ const ADMIN_KEY: Entry = {
   summary: 'Keys of clusters and of the admin API, and keys of registries that the tracker trusts.',
   examples: [{ line: 'shoal admin key trusted', does: 'Lists keys of registry tokens.' }],
   children: [
+    KEY_LS,
     ADMIN_KEY_ROTATE,
     {
       name: 'trusted',
@@ -179,7 +193,7 @@ const ADMIN_KEY: Entry = {
 export const ADMIN: Entry = {
   name: 'admin',
   summary:
-    'Administers a running tracker: through the socket in its data folder, or over TLS with --admin-pem.',
+    'Administers a running tracker: through the socket in its data folder, or over TLS with --profile, --admin-token-file or --admin-pem.',
   examples: [
     {
       line: 'shoal admin cluster create main --out join-token',
@@ -192,7 +206,15 @@ export const ADMIN: Entry = {
   ],
   children: [
     ADMIN_CLUSTER,
+    ADMIN_NODE,
+    ADMIN_IMAGE,
+    ADMIN_PULL,
+    ADMIN_REGISTRY,
+    ADMIN_PAUSE,
+    ADMIN_AUDIT,
+    ADMIN_SETTINGS,
     ADMIN_TOKEN,
+    WHOAMI,
     ADMIN_KEY,
     {
       name: 'certificate',

@@ -24,6 +24,7 @@ import { nodeRoutes } from './api/routes.ts'
 import { AdminTokens } from './authority/admin-tokens.ts'
 import { Clusters } from './authority/clusters.ts'
 import { JoinTokens } from './authority/join-tokens.ts'
+import { NodeMarks } from './authority/node-marks.ts'
 import { Pauses } from './authority/pauses.ts'
 import { Restored } from './authority/restored.ts'
 import { RevocationCopies } from './authority/revocation-copies.ts'
@@ -187,6 +188,7 @@ export async function startTracker(
     const adminParts = {
       ...parts,
       admins,
+      config,
       joinAddress: () => joinAddressOf(config, nodeTls.current.certificatePem),
       listenerAuthority: () => adminTls && shownAuthority(adminTls.current.certificatePem)?.toString(),
     }
@@ -235,7 +237,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const { nowMs = Date.now, random = Math.random, leasePolicy = farHalf(), probePauseMs } = foundation
   const { pullCertificateSeconds, leaseSeconds, heartbeatSeconds } = config
   const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
-  const peers = new PeerTables(silentMsMax)
+  const nodeMarks = await NodeMarks.load(store)
+  const peers = new PeerTables(silentMsMax, (cluster, node) => nodeMarks.isDrained(cluster, node))
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
   const strangers = new Strangers(nowMs)
   const memberships = new Memberships(strangers, storedAnswers)
@@ -256,6 +259,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     restored: await Restored.load({ store, clusters, revocations, copies, nowMs }),
     others: new OtherTrackers({ store, peers, revocations, log, defects, nowMs }, silentMsMax),
     pauses: await Pauses.load(store),
+    nodeMarks,
     swarms: new SwarmCache(store, nowMs),
     epochs: await EpochNews.load(store),
     peers,

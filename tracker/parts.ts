@@ -11,6 +11,7 @@ import type { AdminTokens } from './authority/admin-tokens.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
 import type { JoinTokens } from './authority/join-tokens.ts'
+import type { NodeMarks } from './authority/node-marks.ts'
 import type { Pauses } from './authority/pauses.ts'
 import type { Restored } from './authority/restored.ts'
 import type { RevocationCopies } from './authority/revocation-copies.ts'
@@ -49,6 +50,7 @@ export interface TrackerParts {
   revocationCopies: RevocationCopies
   restored: Restored
   pauses: Pauses
+  nodeMarks: NodeMarks
   swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables

@@ -15,6 +15,7 @@ type Followed = Pick<
   | 'store'
   | 'clusters'
   | 'adminTokens'
+  | 'nodeMarks'
   | 'pauses'
   | 'revocations'
   | 'tokenKeys'
@@ -40,6 +41,7 @@ export async function followStore(parts: Followed): Promise<() => void> {
     dataKey: parts.followDataKey,
     clusters: () => Promise.all([parts.clusters.reload(), parts.admins.reload()]),
     adminTokens: () => parts.adminTokens.reload(),
+    nodeMarks: () => parts.nodeMarks.reload(),
     pauses: () => parts.pauses.reload(),
     revocations: () => parts.revocations.reload(),
     tokenKeys: async () => {

@@ -28,7 +28,7 @@ export const ADMINISTRATOR_CALLS = {
       role,
       endsAtMs: atMs.nullable().describe('Null: on the socket.'),
     }),
-    commands: [],
+    commands: ['shoal admin whoami'],
     example: { input: {} },
   }),
   'adminTokens.list': call({

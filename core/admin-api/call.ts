@@ -45,6 +45,8 @@ export interface Call<
   body: Body
   answer: Answer
   status: 200 | 201
+  /** It answers with server-sent events until somebody ends it; each is an `answer`. */
+  isStream: boolean
   /** `shoal` command lines that make it; without one it is for programs. */
   commands: readonly string[]
   example: Example
@@ -55,8 +57,8 @@ type Written<
   Query extends z.ZodObject,
   Body extends z.ZodObject,
   Answer extends z.ZodObject,
-> = Omit<Call<Params, Query, Body, Answer>, 'params' | 'query' | 'body' | 'status'> &
-  Partial<Pick<Call<Params, Query, Body, Answer>, 'params' | 'query' | 'body' | 'status'>>
+> = Omit<Call<Params, Query, Body, Answer>, 'params' | 'query' | 'body' | 'status' | 'isStream'> &
+  Partial<Pick<Call<Params, Query, Body, Answer>, 'params' | 'query' | 'body' | 'status' | 'isStream'>>
 
 /** A row of the table; what it does not name takes nothing. */
 export function call<
@@ -70,6 +72,7 @@ export function call<
     query: NOTHING as unknown as Query,
     body: NOTHING as unknown as Body,
     status: 200,
+    isStream: false,
     ...written,
   }
 }

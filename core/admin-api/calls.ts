@@ -2,12 +2,14 @@ import { ADMINISTRATOR_CALLS } from './administrators.ts'
 import type { Answered, Call, Given, Returned, Taken } from './call.ts'
 import { CLUSTER_CALLS } from './clusters.ts'
 import { FLEET_CALLS } from './fleet.ts'
+import { IMAGE_CALLS } from './images.ts'
 import { UPKEEP_CALLS } from './upkeep.ts'
 
 /** Every call of the admin API, by name. */
 export const CALLS = {
   ...CLUSTER_CALLS,
   ...FLEET_CALLS,
+  ...IMAGE_CALLS,
   ...UPKEEP_CALLS,
   ...ADMINISTRATOR_CALLS,
 }

@@ -49,7 +49,7 @@ export const CLUSTER_CALLS = {
     right: 'reader',
     summary: 'Lists the clusters with their authorities and signing keys.',
     answer: z.object({ clusters: z.array(clusterLine) }),
-    commands: [],
+    commands: ['shoal admin cluster ls', 'shoal admin key ls'],
     example: { input: {} },
   }),
   'clusters.create': call({

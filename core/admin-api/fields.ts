@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { clusterIdSchema, nodeIdSchema } from '../tracker-api.ts'
+import { clusterIdSchema, nodeIdSchema, repositorySchema } from '../tracker-api.ts'
 
 /** Fields that several calls have. */
 
@@ -15,6 +15,9 @@ export const EXAMPLE_CLUSTER = 'c0123456789abcdef'
 export const EXAMPLE_NODE = '0123456789abcdef0123456789abcdef01234567'
 
 export const inCluster = z.strictObject({ cluster: clusterIdSchema.describe('Id of the cluster.') })
+export const ofCluster = z.strictObject({
+  cluster: clusterIdSchema.optional().describe('Only of this cluster.'),
+})
 export const ofNode = inCluster.extend({ node: nodeIdSchema.describe('Id of the node.') })
 
 /** For lists: where to go on is in `next` of the answer before. */
@@ -28,6 +31,10 @@ export const page = z.strictObject({
     .describe('Entries in one answer.'),
   cursor: z.string().min(1).max(200).optional().describe('`next` of the answer before.'),
 })
+
+/** As image names have it: `registry.example.com:5000`. */
+export const registryField = z.string().min(1).max(300)
+export const repositoryField = repositorySchema
 
 /** Null: there are no more. */
 export const next = z.string().nullable()

@@ -58,7 +58,11 @@ function operation(name: string, one: Call): object {
     responses: {
       [one.status]: {
         description: 'Done.',
-        content: { 'application/json': { schema: schemaOf(one.answer, 'output') } },
+        content: {
+          [one.isStream ? 'text/event-stream' : 'application/json']: {
+            schema: schemaOf(one.answer, 'output'),
+          },
+        },
       },
       default: {
         description: 'Refused; nothing was changed.',

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { call } from './call.ts'
-import { atMs, next, page, shortId } from './fields.ts'
+import { atMs, next, ofCluster, page, shortId } from './fields.ts'
 
 /** Registries and the keys of their tokens, the audit log, a restored backup, and the tracker itself. */
 
@@ -42,6 +42,15 @@ const restoreReport = z.object({
   foreignCallers: z.int().describe('Callers with certificates of an unknown authority.'),
 })
 
+const auditEntry = z.object({
+  sequence: z.int(),
+  atMs,
+  actor: z.string(),
+  action: z.string(),
+  cluster: z.string().nullable(),
+  target: z.string(),
+})
+const auditText = z.string().min(1).max(300)
 const unlockKey = z.string().max(128)
 
 export const UPKEEP_CALLS = {
@@ -61,7 +70,7 @@ export const UPKEEP_CALLS = {
         }),
       ),
     }),
-    commands: [],
+    commands: ['shoal admin registry ls'],
     example: { input: {} },
   }),
   'tokenKeys.list': call({
@@ -90,21 +99,16 @@ export const UPKEEP_CALLS = {
     summary: 'Lists who did what, newest first.',
     query: page.extend({
       cursor: z.coerce.number().int().positive().optional().describe('`next` of the answer before.'),
+      ...ofCluster.shape,
+      actor: auditText.optional().describe('Only what this one did: `token NAME`, `operator`, `tracker`, …'),
+      action: auditText.optional().describe('Only this: `cluster created`, `node revoked`, …'),
+      target: auditText.optional().describe('Only what was done to this node, pull, token, …'),
     }),
     answer: z.object({
-      entries: z.array(
-        z.object({
-          sequence: z.int(),
-          atMs,
-          actor: z.string(),
-          action: z.string(),
-          cluster: z.string().nullable(),
-          target: z.string(),
-        }),
-      ),
+      entries: z.array(auditEntry),
       next,
     }),
-    commands: [],
+    commands: ['shoal admin audit'],
     example: { input: { limit: 10 } },
   }),
   'restore.show': call({
@@ -127,6 +131,52 @@ export const UPKEEP_CALLS = {
     answer: z.object({ revocations: z.int().describe('Revocations that were put into force.') }),
     commands: ['shoal tracker confirm-restore'],
     example: { input: { isUnheard: true } },
+  }),
+  'events.follow': call({
+    method: 'GET',
+    path: '/admin/v1/events',
+    right: 'reader',
+    summary:
+      'Tells what happens as it happens, as server-sent events: new entries of the audit log, and the fleet.',
+    query: z.strictObject({
+      after: z.coerce
+        .number()
+        .int()
+        .nonnegative()
+        .optional()
+        .describe('Number of the last entry that the reader knows; default: what is there now.'),
+    }),
+    isStream: true,
+    answer: z.object({
+      kind: z
+        .enum(['audit', 'fleet', 'gap', 'alive'])
+        .describe('`gap`: more happened than was sent; read the audit log.'),
+      id: z.int().describe('Number of the last entry of the audit log that was sent.'),
+      entry: auditEntry.optional(),
+      fleet: z
+        .array(z.object({ cluster: z.string(), nodesHeard: z.int(), isPaused: z.boolean() }))
+        .optional(),
+    }),
+    commands: [],
+    example: { input: {} },
+  }),
+  'settings.list': call({
+    method: 'GET',
+    path: '/admin/v1/settings',
+    right: 'reader',
+    summary: "Lists the tracker's settings as they count. Secrets are not among them: settings name files.",
+    answer: z.object({
+      settings: z.array(
+        z.object({
+          name: z.string(),
+          value: z.unknown(),
+          isDefault: z.boolean(),
+          description: z.string(),
+        }),
+      ),
+    }),
+    commands: ['shoal admin settings'],
+    example: { input: {} },
   }),
   'keys.reseal': call({
     method: 'POST',

@@ -32,6 +32,7 @@ export async function startAdminWorld(): Promise<AdminWorld> {
     const { body } = split(one, input as Record<string, unknown>)
     const takesBody = Object.keys(one.body.shape).length > 0
     const path = pathOf(one, input as Record<string, unknown>)
+    if (one.isStream) return caller.stream(path, headers)
     return caller.request(one.method, path, takesBody ? body : undefined, headers)
   }
   const socket = (name: CallName, input: object) => asked(local, name, input)

@@ -30,6 +30,7 @@ export async function fillStore(store: Store): Promise<void> {
   await store.putNode({ cluster: CLUSTER, node: NODE, address: '10.0.0.1', ...times, wire: 2 }, AUDIT)
   const adminToken = { name: 'n', role: 'reader' as const, hash: 'h', createdAtMs: 1, endsAtMs: 2 }
   await store.putAdminToken(adminToken, AUDIT)
+  await store.putLabels({ cluster: CLUSTER, node: NODE }, { zone: 'a' }, AUDIT)
   await store.putPause({ cluster: CLUSTER, node: null, atMs: 3 }, AUDIT)
   const tokenKey = { registry: REGISTRY, issuer: 'i', audience: 'a', jwk: { kty: 'EC' } }
   const trust = { probedAtMs: 1, trustedUntilMs: 2, withdrawnAtMs: null, sealed: key }

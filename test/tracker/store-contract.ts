@@ -128,6 +128,97 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(await store.adminTokens()).toEqual([])
     })
 
+    it('keeps marks of nodes, each by itself, until the node is forgotten', async () => {
+      const times = { joinedAtMs: 1, renewedAtMs: 2, wire: 2 }
+      await store.putNode({ cluster: RED, node: ONE, address: '10.0.0.1', ...times }, audit('joined'))
+      const [one, two] = [
+        { cluster: RED, node: ONE },
+        { cluster: RED, node: TWO },
+      ]
+      await store.putLabels(one, { zone: 'a', 'x/y': 'it\u2019s' }, audit('labelled'))
+      expect(await store.putDrained(one, true, audit('drained'))).toBe(true)
+      expect(await store.putDrained(one, true, audit('drained again'))).toBe(false)
+      expect(await store.putDrained(two, false, audit('nothing'))).toBe(false)
+      await store.putLabels(one, { rack: '1' }, audit('labelled'))
+      expect(await store.nodeMarks()).toContainEqual({ ...one, labels: { rack: '1' }, isDrained: true })
+      expect((await store.audit({ limit: 9 })).map(({ action }) => action)).toEqual([
+        'labelled',
+        'drained',
+        'labelled',
+        'joined',
+      ])
+      await store.prune({ pulls: 0, audit: 0, nodes: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 9 })
+      expect(await store.nodeMarks()).toEqual([{ ...one, labels: { rack: '1' }, isDrained: true }])
+      await store.removeNode(RED, ONE, audit('gone'))
+      await store.prune({ pulls: 0, audit: 0, nodes: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 9 })
+      expect(await store.nodeMarks()).toEqual([])
+    })
+
+    it('is browsed in parts: swarms, pulls and images, by filters', async () => {
+      await store.ensureSwarm(IDENTITY)
+      await store.ensureSwarm({ ...IDENTITY, swarm: OTHER_SWARM, digest: digestFromHex('e'.repeat(64)) })
+      await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(0), pieceAt(2)] }))
+      const everything = { cluster: null, registry: null, digest: null, after: '', limit: 9 }
+      const swarms = async (filter: object) =>
+        (await store.swarmLines({ ...everything, ...filter })).map(({ swarm, pieces }) => [swarm, pieces])
+      expect(await swarms({})).toEqual([
+        [SWARM, 2],
+        [OTHER_SWARM, 0],
+      ])
+      expect(await swarms({ after: SWARM })).toEqual([[OTHER_SWARM, 0]])
+      expect(await swarms({ limit: 1, digest: DIGEST, registry: REGISTRY, cluster: RED })).toEqual([
+        [SWARM, 2],
+      ])
+      expect(await swarms({ cluster: BLUE })).toEqual([])
+
+      await store.putPull(pull('p1', { grantedAtMs: 10 }), audit('granted'))
+      await store.putPull(pull('p2', { grantedAtMs: 10, node: TWO }), audit('granted'))
+      const z = 'Team-b/app' as Repository
+      const both = [SWARM, OTHER_SWARM].map((swarm) => ({ swarm, digest: DIGEST, isComplete: false }))
+      await store.putPull(pull('p3', { grantedAtMs: 20, repository: z, blobs: both }), audit('granted'))
+      await store.completePullBlobs({ cluster: RED, node: ONE, swarm: SWARM }, 30)
+      const all = { cluster: null, node: null, registry: null, repository: null, before: null, limit: 9 }
+      const pulls = async (filter: object) =>
+        (await store.pullLines({ ...all, ...filter })).map((it) => it.pull)
+      expect(await pulls({})).toEqual(['p3', 'p2', 'p1'])
+      expect(await pulls({ before: { grantedAtMs: 10, pull: 'p2' } })).toEqual(['p1'])
+      expect(await pulls({ node: TWO, cluster: RED, registry: REGISTRY, repository: 'team/app' })).toEqual([
+        'p2',
+      ])
+      expect(await store.pullLines({ ...all, limit: 1 })).toMatchObject([
+        { pull: 'p3', blobs: 2, completeBlobs: 1, repository: z, grantedAtMs: 20 },
+      ])
+
+      const from = { cluster: '', registry: '', repository: '' }
+      const open = { cluster: null, registry: null, repository: null, after: from, limit: 9 }
+      // In the order of bytes, whatever the database's language is.
+      expect(await store.imageLines(open)).toMatchObject([
+        { repository: z, pulls: 1, nodes: 1 },
+        { repository: 'team/app', pulls: 2, nodes: 2, newestPullAtMs: 10 },
+      ])
+      const after = { cluster: RED, registry: REGISTRY, repository: z }
+      expect(await store.imageLines({ ...open, after })).toMatchObject([{ repository: 'team/app' }])
+      expect(await store.imageLines({ ...open, repository: z, cluster: BLUE })).toEqual([])
+      const image = { cluster: RED, registry: REGISTRY, repository: z, after: '', limit: 9 }
+      expect((await store.imageBlobs(image)).map(({ swarm }) => swarm)).toEqual([SWARM, OTHER_SWARM])
+      expect((await store.imageBlobs({ ...image, after: SWARM })).map(({ swarm }) => swarm)).toEqual([
+        OTHER_SWARM,
+      ])
+    })
+
+    it('finds entries of the audit log by who, what, where and to whom', async () => {
+      await store.addAudit(audit('one'))
+      await store.addAudit({ ...audit('two'), actor: 'token a', cluster: null, target: 'x' })
+      await store.addAudit({ ...audit('one'), actor: 'token a' })
+      const found = async (filter: object) =>
+        (await store.audit({ limit: 9, ...filter })).map(({ actor, action }) => `${actor} ${action}`)
+      expect(await found({ actor: 'token a' })).toEqual(['token a one', 'token a two'])
+      expect(await found({ action: 'one' })).toEqual(['token a one', 'test one'])
+      expect(await found({ cluster: RED, actor: 'token a' })).toEqual(['token a one'])
+      expect(await found({ target: 'x' })).toEqual(['token a two'])
+      expect(await found({ target: "' OR 1=1 --" })).toEqual([])
+    })
+
     it('keeps one data key, the first', async () => {
       expect(await store.sealedDataKey()).toBeUndefined()
       await store.putSealedDataKey(Buffer.from([7]))

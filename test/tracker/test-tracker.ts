@@ -264,6 +264,24 @@ export class TestCaller {
     return { status: answer.statusCode, body: isJson ? JSON.parse(text) : text }
   }
 
+  /** Reads a stream of events until `isEnough`, or until it ends. */
+  async stream(
+    path: string,
+    headers: Record<string, string> = {},
+    isEnough: (text: string) => boolean = () => true,
+  ): Promise<Answer & { hasEnded: boolean }> {
+    this.#client ??= this.connect()
+    const answer = await this.#client.request({ method: 'GET', path, headers })
+    let text = ''
+    let hasEnded = true
+    for await (const chunk of answer.body) {
+      text += chunk
+      hasEnded = !(answer.statusCode === 200 && isEnough(text))
+      if (!hasEnded) break
+    }
+    return { status: answer.statusCode, body: answer.statusCode === 200 ? text : JSON.parse(text), hasEnded }
+  }
+
   protected connect(): Client {
     return new Client(`https://localhost:${this.#port()}`, { connect: this.#tls })
   }

@@ -1,4 +1,5 @@
 import type { CallName, ReturnedFor, TakenFor } from '../../core/admin-api/calls.ts'
+import type { TrackerConfig } from '../config.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { ActedBy } from '../store/store.ts'
 import type { AdminAuthorities } from './admin-authority.ts'
@@ -16,6 +17,7 @@ export interface JoinAddress {
 
 export interface AdminParts extends TrackerParts {
   admins: AdminAuthorities
+  config: Readonly<TrackerConfig>
   /** For join strings. */
   joinAddress(): JoinAddress
   /** Of the admin listener's certificate (PEM), if it is not of the admin authority's making, and shows its authority. */
@@ -31,4 +33,12 @@ export type Handler<Name extends CallName> = (
   input: TakenFor<Name>,
   by: Asked,
 ) => Promise<ReturnedFor<Name>> | ReturnedFor<Name>
-export type Handlers = { [Name in CallName]: Handler<Name> }
+/** Of a call that answers with events. */
+export type Source<Name extends CallName> = (
+  input: TakenFor<Name>,
+  signal: AbortSignal,
+) => AsyncIterable<ReturnedFor<Name>>
+type StreamName = 'events.follow'
+export type Handlers = { [Name in Exclude<CallName, StreamName>]: Handler<Name> } & {
+  [Name in StreamName]: Source<Name>
+}

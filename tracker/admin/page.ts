@@ -1,21 +1,30 @@
-/** One answer's part of a list. */
-export interface PageAsked {
-  limit: number
-  /** The key of the last entry of the answer before. */
-  cursor?: string | undefined
-}
+import { RefusedError } from '../errors.ts'
 
 /**
- * @param entries ordered by their keys
- * @returns `next`: the cursor for the following answer; null: there is nothing more
+ * Parts of lists. A cursor is the key of the last entry that was shown, so that what is added or removed meanwhile neither
+ * repeats an entry nor hides one.
  */
-export function pageOf<Entry>(
+
+/** No id, host or repository has one. */
+const SEPARATOR = ' '
+
+/**
+ * @param entries one more than `limit`, if there are so many
+ * @returns `next`: the cursor for the following part; null: there is nothing more
+ */
+export function partOf<Entry>(
   entries: readonly Entry[],
-  { limit, cursor }: PageAsked,
-  keyOf: (entry: Entry) => string,
+  limit: number,
+  keyOf: (entry: Entry) => string[],
 ): { entries: Entry[]; next: string | null } {
-  const from = cursor === undefined ? 0 : entries.findIndex((entry) => keyOf(entry) > cursor)
-  const shown = from < 0 ? [] : entries.slice(from, from + limit)
-  const isMore = from >= 0 && from + limit < entries.length
-  return { entries: shown, next: isMore ? keyOf(shown.at(-1)!) : null }
+  const shown = entries.slice(0, limit)
+  return { entries: shown, next: entries.length > limit ? keyOf(shown.at(-1)!).join(SEPARATOR) : null }
+}
+
+/** The parts of a cursor; none without a cursor. @throws RefusedError INVALID_INPUT if `partOf` did not make it */
+export function cursorParts(cursor: string | undefined, count: number): string[] {
+  if (cursor === undefined) return []
+  const parts = cursor.split(SEPARATOR)
+  if (parts.length === count && parts.every((part) => /^[\x21-\x7e]+$/.test(part))) return parts
+  throw new RefusedError('INVALID_INPUT', 'cursor: not the `next` of an answer of this call')
 }

@@ -5,7 +5,8 @@ import { openApiDocument } from '../../core/admin-api/openapi.ts'
 import { isLoopbackAddress } from '../../core/network.ts'
 import { checked } from '../api/checked-input.ts'
 import { type AdminCaller, checkRight, OPERATOR } from './callers.ts'
-import type { AdminParts, Asked } from './handler.ts'
+import { EventStreams } from './event-stream.ts'
+import type { AdminParts, Asked, Source } from './handler.ts'
 import { handlersOf } from './handlers.ts'
 
 /** The admin API, version 1: one route for each call of the table (core/admin-api/calls.ts). */
@@ -29,16 +30,18 @@ export function adminRoutes(
   { callerOf, isLocal }: AdminRoutes,
 ): void {
   const handlers = handlersOf(parts)
+  const streams = new EventStreams()
   const admit = (request: FastifyRequest, name: CallName) => {
     const caller = callerOf(request)
     checkRight(caller, CALLS[name].right)
     callers.set(request, caller)
   }
   for (const name of CALL_NAMES) {
-    const { method, path, right, status, params, query, body, answer } = callOf(name)
+    const { method, path, right, status, isStream, params, query, body, answer } = callOf(name)
     if (right === 'local' && !isLocal) continue
     const takesBody = Object.keys(body.shape).length > 0
     const handle = handlers[name] as (input: object, by: Asked) => unknown
+    const follow = handlers[name] as Source<'events.follow'>
     app.route({
       method,
       url: path,
@@ -48,6 +51,14 @@ export function adminRoutes(
           ...checked(params, request.params),
           ...checked(query, request.query),
           ...checked(takesBody ? body : nothing, request.body),
+        }
+        if (isStream) {
+          return streams.send(
+            request,
+            reply,
+            (signal) => follow({ after: lastKnown(request), ...input }, signal),
+            () => admit(request, name),
+          )
         }
         const caller = callers.get(request)!
         const answered = await handle(input, { caller, actor: caller.name, nowMs: parts.nowMs() })
@@ -59,6 +70,12 @@ export function adminRoutes(
   const document = openApiDocument()
   app.get(DOCUMENT_PATH, { onRequest: async (request) => admit(request, 'self.show') }, async () => document)
   machineRoutes(app, parts, callerOf)
+}
+
+/** A reader that connects again says what it had. */
+function lastKnown({ headers }: FastifyRequest): number | undefined {
+  const id = headers['last-event-id']
+  return typeof id === 'string' && /^\d{1,15}$/.test(id) ? Number(id) : undefined
 }
 
 /** For programs that watch the tracker: anybody on its machine, elsewhere administrators of any role. */

@@ -11,3 +11,14 @@ export interface AuditEntry {
   /** The target: a node, pull, swarm or revocation. */
   target: string
 }
+
+/** What is absent lets everything through. */
+export interface AuditFilter {
+  limit: number
+  /** Only entries below this number. */
+  beforeSequence?: number | undefined
+  actor?: string | undefined
+  action?: string | undefined
+  cluster?: string | undefined
+  target?: string | undefined
+}

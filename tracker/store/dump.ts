@@ -37,6 +37,7 @@ export const DUMPED: Readonly<Record<string, Columns>> = {
   admin_tokens: ['name', 'role', 'hash', 'created_at_ms', 'ends_at_ms'],
   nodes: ['cluster', 'node', 'address', 'joined_at_ms', 'renewed_at_ms', 'wire'],
   pauses: ['cluster', 'node', 'at_ms'],
+  node_marks: ['cluster', 'node', 'labels', 'is_drained'],
   pulls: [
     ...['id', 'cluster', 'node', 'registry', 'repository', 'subject', 'token_hash', 'spki', 'granted_at_ms'],
     ...['expires_at_ms', 'token_key'],

@@ -1,8 +1,10 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { AdminTokenRecord } from './admin-tokens.ts'
 import type { AuditEntry } from './audit.ts'
+import type { ImageLine, PullLine, SwarmLine } from './browse.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from './memory.ts'
+import type { NodeMarksRecord } from './node-marks.ts'
 import type { PauseRecord } from './pauses.ts'
 import type { LearnedRecord, RestoreRecord } from './restores.ts'
 import type { RevocationRecord } from './revocations.ts'
@@ -110,6 +112,49 @@ export function nodeOf(row: Row): NodeRecord {
     renewedAtMs: row.renewed_at_ms as number,
     wire: row.wire as number,
   }
+}
+
+export function nodeMarksOf({ cluster, node, ...row }: Row): NodeMarksRecord {
+  return {
+    ...{ cluster, node },
+    ...{ labels: JSON.parse(row.labels as string), isDrained: row.is_drained === 1 },
+  } as NodeMarksRecord
+}
+
+export function swarmLineOf({
+  id: swarm,
+  cluster,
+  registry,
+  digest,
+  bytes,
+  epoch,
+  pieces,
+  ...row
+}: Row): SwarmLine {
+  return {
+    ...{ cluster, swarm, registry, digest, bytes, epoch, pieces },
+    isConfirmed: row.is_confirmed === 1,
+  } as SwarmLine
+}
+
+export function pullLineOf({
+  id: pull,
+  cluster,
+  node,
+  registry,
+  repository,
+  subject,
+  blobs,
+  ...row
+}: Row): PullLine {
+  return {
+    ...{ pull, cluster, node, registry, repository, subject, blobs, completeBlobs: row.complete_blobs },
+    ...{ grantedAtMs: row.granted_at_ms, expiresAtMs: row.expires_at_ms },
+  } as PullLine
+}
+
+export function imageLineOf({ cluster, registry, repository, pulls, nodes, ...row }: Row): ImageLine {
+  return { cluster, registry, repository, pulls, nodes, newestPullAtMs: row.newest_at_ms } as ImageLine
 }
 
 export function pauseOf(row: Row): PauseRecord {

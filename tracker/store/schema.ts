@@ -148,5 +148,10 @@ export const MIGRATIONS: readonly string[] = [
     name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, created_at_ms INTEGER NOT NULL,
     ends_at_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
+  -- labels: names and values, as JSON
+  CREATE TABLE node_marks (
+    cluster TEXT NOT NULL, node TEXT NOT NULL, labels TEXT NOT NULL, is_drained INTEGER NOT NULL,
+    PRIMARY KEY (cluster, node)
+  ) STRICT, WITHOUT ROWID;
   `,
 ]

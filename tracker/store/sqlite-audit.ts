@@ -1,4 +1,4 @@
-import type { AuditEntry } from './audit.ts'
+import type { AuditEntry, AuditFilter } from './audit.ts'
 import { auditOf } from './records.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
 
@@ -13,8 +13,10 @@ export function insertAuditRow(db: SqliteDatabase, entry: AuditEntry): void {
   )
 }
 
-export function auditRows(db: SqliteDatabase, options: { limit: number; beforeSequence?: number }) {
-  const newest = 'SELECT * FROM audit WHERE sequence < ? ORDER BY sequence DESC LIMIT ?'
-  const before = options.beforeSequence ?? Number.MAX_SAFE_INTEGER
-  return db.all(newest, before, options.limit).map(auditOf)
+export function auditRows(db: SqliteDatabase, filter: AuditFilter) {
+  const { limit, beforeSequence = Number.MAX_SAFE_INTEGER, actor, action, cluster, target } = filter
+  const newest = `SELECT * FROM audit WHERE sequence < ?1 AND (?2 IS NULL OR actor = ?2) AND (?3 IS NULL OR action = ?3)
+    AND (?4 IS NULL OR cluster = ?4) AND (?5 IS NULL OR target = ?5) ORDER BY sequence DESC LIMIT ?6`
+  const wanted = [actor ?? null, action ?? null, cluster ?? null, target ?? null]
+  return db.all(newest, beforeSequence, ...wanted, limit).map(auditOf)
 }

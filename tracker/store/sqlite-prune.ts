@@ -12,6 +12,7 @@ export function pruneRows(db: SqliteDatabase, before: PruneBounds): { nodes: num
   db.run('DELETE FROM leases WHERE expires_at_ms < ?1', before.pulls)
   db.run('DELETE FROM audit WHERE at_ms < ?1', before.audit)
   db.run("DELETE FROM pauses WHERE node <> '' AND (cluster, node) NOT IN (SELECT cluster, node FROM nodes)")
+  db.run('DELETE FROM node_marks WHERE (cluster, node) NOT IN (SELECT cluster, node FROM nodes)')
   deleteEndedTokenRows(db, before.joinTokens)
   db.run('DELETE FROM admin_tokens WHERE ends_at_ms < ?', before.now)
   deleteUnpublishedSwarmRows(db)

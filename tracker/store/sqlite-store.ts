@@ -1,11 +1,22 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
-import type { AuditEntry } from './audit.ts'
+import type { AuditEntry, AuditFilter } from './audit.ts'
+import type {
+  ImageBlobsAsked,
+  ImageFilter,
+  ImageLine,
+  PullFilter,
+  PullLine,
+  SwarmFilter,
+  SwarmLine,
+} from './browse.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
+import type { MarkedNode, NodeMarksRecord } from './node-marks.ts'
 import type { PauseRecord, PauseTarget } from './pauses.ts'
 import { bytes } from './records.ts'
 import type { NewRevocation, RevocationsRecord } from './revocations.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
+import { imageBlobRows, imageLineRows, pullLineRows, swarmLineRows } from './sqlite-browse.ts'
 import {
   addJoinTokenRow,
   joinTokenRows,
@@ -13,6 +24,7 @@ import {
   withdrawJoinTokenRow,
 } from './sqlite-join-tokens.ts'
 import { memoryRows, putMemoryRows } from './sqlite-memory.ts'
+import { nodeMarkRows, putDrainedRow, putLabelsRow } from './sqlite-node-marks.ts'
 import { hasNodeRow, nodeRows, putNodeRow, removeNodeRow, renewNodeRow } from './sqlite-nodes.ts'
 import { deletePauseRow, pauseRows, putPauseRow } from './sqlite-pauses.ts'
 import { pruneRows } from './sqlite-prune.ts'
@@ -179,6 +191,34 @@ export class SqliteStore extends SqliteRestoreStore implements Store {
     return this.recorded('durably', audit, () => deletePauseRow(this.db, target))
   }
 
+  async nodeMarks(): Promise<NodeMarksRecord[]> {
+    return nodeMarkRows(this.db)
+  }
+
+  async putLabels(node: MarkedNode, labels: Record<string, string>, audit: AuditEntry): Promise<void> {
+    this.recorded('durably', audit, () => putLabelsRow(this.db, node, labels))
+  }
+
+  async putDrained(node: MarkedNode, isDrained: boolean, audit: AuditEntry): Promise<boolean> {
+    return this.recorded('durably', audit, () => putDrainedRow(this.db, node, isDrained))
+  }
+
+  async swarmLines(filter: SwarmFilter): Promise<SwarmLine[]> {
+    return swarmLineRows(this.db, filter)
+  }
+
+  async pullLines(filter: PullFilter): Promise<PullLine[]> {
+    return pullLineRows(this.db, filter)
+  }
+
+  async imageLines(filter: ImageFilter): Promise<ImageLine[]> {
+    return imageLineRows(this.db, filter)
+  }
+
+  async imageBlobs(asked: ImageBlobsAsked): Promise<SwarmLine[]> {
+    return imageBlobRows(this.db, asked)
+  }
+
   async memory(nowMs: number, bounds: MemoryBounds): Promise<MemoryRecord> {
     return memoryRows(this.db, nowMs, bounds)
   }
@@ -191,8 +231,8 @@ export class SqliteStore extends SqliteRestoreStore implements Store {
     insertAuditRow(this.db, entry)
   }
 
-  async audit(options: { limit: number; beforeSequence?: number }) {
-    return auditRows(this.db, options)
+  async audit(filter: AuditFilter) {
+    return auditRows(this.db, filter)
   }
 
   async prune(before: PruneBounds): Promise<{ nodes: number }> {

@@ -2,7 +2,7 @@ import type { Digest } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
-import type { AdminTokenStore } from './admin-tokens.ts'
+import type { AdministrationStore } from './administration.ts'
 import type { AuditEntry } from './audit.ts'
 import type { SharedStore } from './changes.ts'
 import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
@@ -26,7 +26,7 @@ export interface ActedBy {
 export interface Store
   extends MemoryStore,
     JoinTokenStore,
-    AdminTokenStore,
+    AdministrationStore,
     PauseStore,
     RestoreStore,
     SharedStore {
@@ -122,8 +122,6 @@ export interface Store
   removeTokenKey(id: string, audit: AuditEntry): Promise<void>
 
   addAudit(entry: AuditEntry): Promise<void>
-  /** Newest first, below `beforeSequence` if given. */
-  audit(options: { limit: number; beforeSequence?: number }): Promise<(AuditEntry & { sequence: number })[]>
 
   /**
    * Forgets everything from before `before`: ended pulls, leases and acceptances, audit entries, and nodes by their newest certificate.

@@ -53,13 +53,17 @@ export class PeerChoice {
   hasReached = false
   readonly #swarms: ReadonlyMap<SwarmId, SwarmPeers>
   readonly #others: { readonly bad: BadPeers; readonly stock: StockPeers }
+  /** An administrator took the node out of use: others are not sent to it. */
+  readonly #isDrained: (node: NodeId) => boolean
 
   constructor(
     swarms: ReadonlyMap<SwarmId, SwarmPeers>,
     others: { readonly bad: BadPeers; readonly stock: StockPeers },
+    isDrained: (node: NodeId) => boolean,
   ) {
     this.#swarms = swarms
     this.#others = others
+    this.#isDrained = isDrained
   }
 
   /** Peers for each of the swarms. @param wire of the asker */
@@ -113,6 +117,7 @@ export class PeerChoice {
     return ({ presence }: Membership) =>
       presence.node !== asker &&
       (wire === undefined || haveVersionInCommon(wire, presence.wire)) &&
+      !this.#isDrained(presence.node) &&
       !this.#others.bad.isShunned(swarm, presence.node, nowMs)
   }
 

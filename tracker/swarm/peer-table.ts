@@ -49,9 +49,9 @@ export class PeerTable {
   readonly #unsaved = new Set<NodeId>()
   readonly #choice: PeerChoice
 
-  constructor(ttlMs: number) {
+  constructor(ttlMs: number, isDrained: (node: NodeId) => boolean = () => false) {
     this.#ttlMs = ttlMs
-    this.#choice = new PeerChoice(this.#swarms, this)
+    this.#choice = new PeerChoice(this.#swarms, this, isDrained)
   }
 
   get nodeCount(): number {
@@ -309,18 +309,18 @@ export class PeerTable {
 /** One table per cluster: no node is ever listed to another cluster, whatever it claims to hold. */
 export class PeerTables {
   readonly #ttlMs: number
+  readonly #isDrained: (cluster: ClusterId, node: NodeId) => boolean
   readonly #byCluster = new Map<ClusterId, PeerTable>()
 
-  constructor(ttlMs: number) {
+  constructor(ttlMs: number, isDrained: (cluster: ClusterId, node: NodeId) => boolean = () => false) {
     this.#ttlMs = ttlMs
+    this.#isDrained = isDrained
   }
 
   of(cluster: ClusterId): PeerTable {
-    let table = this.#byCluster.get(cluster)
-    if (table === undefined) {
-      table = new PeerTable(this.#ttlMs)
-      this.#byCluster.set(cluster, table)
-    }
+    const known = this.#byCluster.get(cluster)
+    const table = known ?? new PeerTable(this.#ttlMs, (node) => this.#isDrained(cluster, node))
+    if (known === undefined) this.#byCluster.set(cluster, table)
     return table
   }
 

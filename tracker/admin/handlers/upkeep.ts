@@ -1,24 +1,24 @@
+import { configKeys } from '../../../core/config-keys.ts'
 import type { NodeId } from '../../../core/metainfo.ts'
 import { reseal } from '../../authority/sealer.ts'
+import { type TrackerConfig, trackerConfig } from '../../config.ts'
 import type { TokenKeyRecord } from '../../store/store.ts'
+import { followEvents } from '../follow.ts'
 import type { AdminParts, Handlers } from '../handler.ts'
+import { partOf } from '../page.ts'
 
 export function upkeepHandlers(parts: AdminParts) {
-  const { kindsFound, tokenKeys, store, sealer, restored, peers } = parts
+  const { kindsFound, tokenKeys, store, sealer, restored, peers, config } = parts
   return {
     'registries.list': () => ({ registries: kindsFound.news.list }),
     'tokenKeys.list': () => ({ tokenKeys: tokenKeys.list().map(lineOf) }),
     'tokenKeys.withdraw': async ({ id }, by) => ({
       tokenKeys: (await tokenKeys.withdraw(id, by)).map(lineOf),
     }),
-    'audit.list': async ({ limit, cursor }) => {
-      // One more than shown says whether there are more.
-      const found = await store.audit({
-        limit: limit + 1,
-        ...(cursor === undefined ? {} : { beforeSequence: cursor }),
-      })
-      const entries = found.slice(0, limit)
-      return { entries, next: found.length > limit ? String(entries.at(-1)!.sequence) : null }
+    'audit.list': async ({ limit, cursor: beforeSequence, ...filter }) => {
+      const found = await store.audit({ limit: limit + 1, beforeSequence, ...filter })
+      const { entries, next } = partOf(found, limit, ({ sequence }) => [String(sequence)])
+      return { entries, next }
     },
     'restore.show': async () => ({ restore: (await restored.report()) ?? null }),
     'restore.confirm': async (input, by) => {
@@ -27,6 +27,8 @@ export function upkeepHandlers(parts: AdminParts) {
         if (kind === 'node') peers.of(cluster).forget(target as NodeId)
       return { revocations: inForce.length }
     },
+    'events.follow': ({ after }, signal) => followEvents(parts, after, signal),
+    'settings.list': () => ({ settings: settingLines(config) }),
     'keys.reseal': async (keys, by) => ({ sealed: await reseal(store, sealer, keys, by) }),
   } satisfies Partial<Handlers>
 }
@@ -34,4 +36,15 @@ export function upkeepHandlers(parts: AdminParts) {
 /** Keys that a probe confirmed, and withdrawn ones. Configured keys are only in the configuration. */
 function lineOf({ id, key, probedAtMs, trustedUntilMs, withdrawnAtMs }: TokenKeyRecord) {
   return { id, ...key, probedAtMs, trustedUntilMs, withdrawnAtMs }
+}
+
+/** In the order of docs/config.md. */
+function settingLines(config: Readonly<TrackerConfig>) {
+  return configKeys('tracker', trackerConfig).map(({ key, description }) => {
+    const name = key as keyof TrackerConfig
+    const absent = trackerConfig.shape[name].safeParse(undefined)
+    const value = config[name] ?? null
+    const isDefault = JSON.stringify(absent.data ?? null) === JSON.stringify(value)
+    return { name, value, isDefault, description }
+  })
 }

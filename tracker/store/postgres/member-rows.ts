@@ -1,6 +1,7 @@
 import type { ClusterId, NodeId } from '../../../core/metainfo.ts'
 import type { AdminTokenRecord } from '../admin-tokens.ts'
 import { ENDED_JOIN_TOKENS_MAX, type JoinTokenRecord } from '../join-tokens.ts'
+import type { MarkedNode } from '../node-marks.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
 import { ALL_NODES } from '../records.ts'
 import type { NewRevocation } from '../revocations.ts'
@@ -100,6 +101,24 @@ export async function areNodeRows(sql: Query, keys: readonly NodeKey[]): Promise
 /** @returns false if it is not on record */
 export async function removeNodeRow(sql: Query, cluster: ClusterId, node: NodeId): Promise<boolean> {
   const { count } = await sql`DELETE FROM nodes WHERE cluster = ${cluster} AND node = ${node}`
+  return count > 0
+}
+
+export async function putLabelsRow(sql: Query, { cluster, node }: MarkedNode, labels: object): Promise<void> {
+  await sql`INSERT INTO node_marks VALUES (${cluster}, ${node}, ${JSON.stringify(labels)}, 0)
+    ON CONFLICT (cluster, node) DO UPDATE SET labels = excluded.labels`
+}
+
+/** Run it inside a transaction. @returns false if it was so already */
+export async function putDrainedRow(
+  sql: Query,
+  { cluster, node }: MarkedNode,
+  isDrained: boolean,
+): Promise<boolean> {
+  await sql`INSERT INTO node_marks VALUES (${cluster}, ${node}, '{}', 0) ON CONFLICT DO NOTHING`
+  const wanted = isDrained ? 1 : 0
+  const { count } = await sql`UPDATE node_marks SET is_drained = ${wanted}
+    WHERE cluster = ${cluster} AND node = ${node} AND is_drained <> ${wanted}`
   return count > 0
 }
 

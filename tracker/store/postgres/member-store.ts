@@ -2,8 +2,9 @@ import type { ClusterId, NodeId } from '../../../core/metainfo.ts'
 import type { AdminTokenRecord } from '../admin-tokens.ts'
 import type { AuditEntry } from '../audit.ts'
 import type { JoinTokenRecord } from '../join-tokens.ts'
+import type { MarkedNode, NodeMarksRecord } from '../node-marks.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
-import { adminTokenOf, joinTokenOf, nodeOf, pauseOf, revocationOf } from '../records.ts'
+import { adminTokenOf, joinTokenOf, nodeMarksOf, nodeOf, pauseOf, revocationOf } from '../records.ts'
 import type { NewRevocation, RevocationsRecord } from '../revocations.ts'
 import type { NodeRecord, Store } from '../store.ts'
 import { recorded } from './audit-rows.ts'
@@ -18,6 +19,8 @@ import {
   insertRevocationRow,
   type NodeKey,
   putAdminTokenRow,
+  putDrainedRow,
+  putLabelsRow,
   putNodeRow,
   putPauseRow,
   removeNodeRow,
@@ -101,6 +104,21 @@ export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
           : sql`SELECT * FROM nodes WHERE cluster = ${cluster} ORDER BY node COLLATE "C"`,
       )
       return rows.map(nodeOf)
+    },
+
+    async nodeMarks(): Promise<NodeMarksRecord[]> {
+      const rows = await db.run(
+        (sql) => sql`SELECT * FROM node_marks ORDER BY cluster COLLATE "C", node COLLATE "C"`,
+      )
+      return rows.map(nodeMarksOf)
+    },
+
+    async putLabels(node: MarkedNode, labels: Record<string, string>, audit: AuditEntry): Promise<void> {
+      await recorded(db, audit, (sql) => putLabelsRow(sql, node, labels))
+    },
+
+    putDrained(node: MarkedNode, isDrained: boolean, audit: AuditEntry): Promise<boolean> {
+      return recorded(db, audit, (sql) => putDrainedRow(sql, node, isDrained))
     },
 
     addRevocation(revocation: NewRevocation, audit: AuditEntry): Promise<number> {

@@ -1,4 +1,5 @@
 import type { Store } from '../store.ts'
+import { browseStore } from './browse-store.ts'
 import { DataKeyGuard } from './data-key.ts'
 import { memberStore } from './member-store.ts'
 import type { PostgresDatabase } from './postgres-database.ts'
@@ -15,6 +16,7 @@ export function postgresStore(database: PostgresDatabase): Store {
     ...memberStore(database, dataKey),
     ...swarmStore(database),
     ...restoreStore(database),
+    ...browseStore(database),
     ...sharedStore(database),
   }
 }

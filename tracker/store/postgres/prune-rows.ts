@@ -14,6 +14,7 @@ export async function pruneRows(sql: Query, before: PruneBounds): Promise<{ node
   await sql`DELETE FROM leases WHERE expires_at_ms < ${before.pulls}`
   await sql`SELECT forget_audit(${before.audit})`
   await sql`DELETE FROM pauses WHERE node <> ${ALL_NODES} AND (cluster, node) NOT IN (SELECT cluster, node FROM nodes)`
+  await sql`DELETE FROM node_marks WHERE (cluster, node) NOT IN (SELECT cluster, node FROM nodes)`
   await sql`DELETE FROM join_tokens WHERE withdrawn_at_ms < ${before.joinTokens} OR valid_until_ms < ${before.joinTokens}`
   await sql`DELETE FROM admin_tokens WHERE ends_at_ms < ${before.now}`
   await deleteUnpublishedSwarmRows(sql)

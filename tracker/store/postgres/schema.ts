@@ -14,6 +14,7 @@ export const CHANGES: Readonly<Record<string, StoreChange>> = {
   registries_not_open: 'registriesNotOpen',
   restores: 'restore',
   admin_tokens: 'adminTokens',
+  node_marks: 'nodeMarks',
 }
 /** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
@@ -235,13 +236,17 @@ const RESTORES = `
 ${changeTold('restores')}
 `
 
-/** Trackers of the version before go on: they know no tokens of administrators, and refuse them. */
-const ADMIN_TOKENS = `
+/** Trackers of the version before go on: they refuse tokens of administrators, and know no marks of nodes. */
+const ADMINISTRATION = `
   CREATE TABLE admin_tokens (
     name text PRIMARY KEY, role text NOT NULL, hash text NOT NULL UNIQUE, created_at_ms bigint NOT NULL,
     ends_at_ms bigint NOT NULL
   );
-${changeTold('admin_tokens')}
+  CREATE TABLE node_marks (
+    cluster text NOT NULL, node text NOT NULL, labels text NOT NULL, is_drained smallint NOT NULL,
+    PRIMARY KEY (cluster, node)
+  );
+${['admin_tokens', 'node_marks'].map(changeTold).join('\n')}
 `
 
 /** Whoever listens hears of a change of the table once its transaction has ended. */
@@ -253,5 +258,5 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: FIRST, oldestProgram: 1 },
   { sql: SEALED, oldestProgram: 1 },
   { sql: RESTORES, oldestProgram: 1 },
-  { sql: ADMIN_TOKENS, oldestProgram: 1 },
+  { sql: ADMINISTRATION, oldestProgram: 1 },
 ]

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterId, SwarmId } from '../../../core/metainfo.ts'
 import type { RegistryHost } from '../../../core/repository.ts'
-import type { AuditEntry } from '../audit.ts'
+import type { AuditEntry, AuditFilter } from '../audit.ts'
 import { STORE_CHANGES, type StoreChange, type TrackersNews } from '../changes.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from '../memory.ts'
 import { acceptanceOf, auditOf, membershipOf } from '../records.ts'
@@ -64,10 +64,13 @@ export function sharedStore(db: PostgresDatabase) {
       await db.run((sql) => insertAuditRow(sql, entry))
     },
 
-    async audit({ limit, beforeSequence }: { limit: number; beforeSequence?: number }) {
-      const before = beforeSequence ?? Number.MAX_SAFE_INTEGER
+    async audit({ limit, beforeSequence = Number.MAX_SAFE_INTEGER, ...wanted }: AuditFilter) {
+      const { actor = null, action = null, cluster = null, target = null } = wanted
       const rows = await db.run(
-        (sql) => sql`SELECT * FROM audit WHERE sequence < ${before} ORDER BY sequence DESC LIMIT ${limit}`,
+        (sql) => sql`SELECT * FROM audit WHERE sequence < ${beforeSequence}
+          AND (${actor}::text IS NULL OR actor = ${actor}) AND (${action}::text IS NULL OR action = ${action})
+          AND (${cluster}::text IS NULL OR cluster = ${cluster}) AND (${target}::text IS NULL OR target = ${target})
+          ORDER BY sequence DESC LIMIT ${limit}`,
       )
       return rows.map(auditOf)
     },
