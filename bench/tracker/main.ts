@@ -5,7 +5,8 @@ import { measureCapacity } from './capacity.ts'
 import { measureCapped } from './capped.ts'
 import { measureFleet } from './fleet.ts'
 import { parseTrackerOptions, TRACKER_USAGE, type TrackerBenchOptions } from './options.ts'
-import { type AnyReport, renderReport, summariseSamples } from './report.ts'
+import { type AnyReport, renderReport } from './render.ts'
+import { summariseSamples } from './report.ts'
 
 /** `npm run bench:tracker`: what tracker processes answer, and how soon. */
 
