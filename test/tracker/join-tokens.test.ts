@@ -110,7 +110,7 @@ describe('a node that leaves', () => {
     expect((await node.post('/v1/nodes/leave', {})).status).toBe(200)
     expect((await node.heartbeat()).body.error.code).toBe('NODE_REVOKED')
     const news = (await other.heartbeat({ revocationsVersion: version })).body
-    expect(news.revocations).toEqual([{ kind: 'node', node: node.node }])
+    expect(news.revocations).toMatchObject([{ kind: 'node', node: node.node }])
     const { body } = await world.admin().request('GET', '/admin/v1/nodes')
     expect(body.nodes.map((one: { node: string }) => one.node)).toEqual([other.node])
     expect(await again(node, lab.joinToken)).toBe('NODE_REVOKED')
