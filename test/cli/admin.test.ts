@@ -73,7 +73,8 @@ const ARGUMENTS: Record<string, () => Promise<string> | string> = {
   'shoal admin node forget': () => node.node,
 }
 /** Commands with flags and files of their own; test/certs-tool has their tests. */
-const OWN = /^shoal admin (cluster create|token|key (rotate|trusted)|certificate|reseal)\b/
+const OWN =
+  /^shoal (tracker confirm-restore|admin (cluster create|token|key (rotate|trusted)|certificate|reseal))\b/
 /** In an order in which each finds what it needs. */
 const LAST = ['revocations.create', 'revocations.clear', 'nodes.forget']
 const derived = [...CALL_NAMES]
