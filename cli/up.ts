@@ -53,7 +53,13 @@ export const upConfig = z.strictObject({
   proxyListen,
   mirrorListen,
   adminListen,
-  trackerAdminListen: trackerConfig.shape.adminListen,
+  trackerAdminListen: listenAddress
+    .refine(
+      ({ host }) => isLoopbackHost(host),
+      'the admin API of `shoal up` listens on loopback addresses only',
+    )
+    .prefault('127.0.0.1:7444')
+    .describe("Address for the tracker's admin API, /metrics and /healthz (HTTPS); loopback only."),
   dockerCertsDir,
   authorityFile,
   p2pMinBytes,
