@@ -8,7 +8,7 @@ import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
 import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
-import { copied, REVOCATION_COPIES_MAX, restoreNews, revocationCopy } from './restore-api.ts'
+import { copyFields, REVOCATION_COPIES_MAX, restoreFields, revocationCopy } from './restore-api.ts'
 import { wireVersion } from './wire-version.ts'
 
 /**
@@ -289,8 +289,8 @@ export const heartbeatRequest = z.strictObject({
 
 /** Nodes and pulls that must not be served; their connections end at once. */
 export const revocationSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('node'), node: nodeIdSchema, ...copied }),
-  z.object({ kind: z.literal('pull'), pull: z.string().max(64), ...copied }),
+  z.object({ kind: z.literal('node'), node: nodeIdSchema, ...copyFields }),
+  z.object({ kind: z.literal('pull'), pull: z.string().max(64), ...copyFields }),
 ])
 
 export const instructionSchema = z.discriminatedUnion('kind', [
@@ -310,7 +310,7 @@ export const heartbeatResponse = z.object({
   /** Revocations after the asker's version; all in force if `isFullRevocations`. */
   revocations: z.array(revocationSchema),
   isFullRevocations: z.boolean(),
-  ...restoreNews,
+  ...restoreFields,
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
   /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */

@@ -5,7 +5,7 @@ import { LoadRequests } from './load-requests.ts'
 import { type OpenLoopResult, openLoop } from './open-loop.ts'
 import { publishImage, swarmsOf } from './publish-image.ts'
 import type { LiveAnswer, LiveQuestion, LoadSettings, MeasureQuestion, OfferQuestion } from './questions.ts'
-import { p99Of, type Sample } from './report.ts'
+import { percentileOf, type Sample } from './report.ts'
 
 /** The load generator: nodes, each with its own certificate, address and connection. */
 
@@ -85,10 +85,10 @@ async function measure({ operation, seconds }: MeasureQuestion): Promise<Sample>
   }
   await Promise.all(nodes.map(run))
   const tookSeconds = (performance.now() - startedMs) / 1000
-  return { operation, answers: tookMs.length, seconds: tookSeconds, p99Ms: p99Of(tookMs), bytes }
+  return { operation, answers: tookMs.length, seconds: tookSeconds, p99Ms: percentileOf(tookMs, 0.99), bytes }
 }
 
-/** Grants at a rate that does not depend on the answers, of random nodes in turn for each tracker. */
+/** Grants at a rate that does not depend on the answers, to the trackers in turn. */
 async function offer({ perSecond, seconds }: OfferQuestion): Promise<OpenLoopResult> {
   let sent = 0
   // A node's next request waits for its last answer: the least busy of a tracker's nodes asks.
@@ -136,10 +136,9 @@ async function live({ pullsPerSecond, heartbeatSeconds, seconds }: LiveQuestion)
 
 /** Of requests that follow another's answer. */
 function summaryOf(tookMs: number[], seconds: number): OpenLoopResult {
-  const sorted = Float64Array.from(tookMs).sort()
   const answered = tookMs.length
-  const p50Ms = sorted[Math.ceil(answered / 2) - 1] ?? 0
-  return { sent: answered, answered, seconds, p50Ms, p99Ms: p99Of(tookMs), generatorLateMs: 0 }
+  const [p50Ms, p99Ms] = [percentileOf(tookMs, 0.5), percentileOf(tookMs, 0.99)]
+  return { sent: answered, answered, seconds, p50Ms, p99Ms, generatorLateMs: 0 }
 }
 
 function leastBusy(of: readonly LoadNode[]): LoadNode {

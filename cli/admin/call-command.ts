@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type AdminAccess, ask } from '../../certs-tool/admin-client.ts'
-import { ADMIN_FLAGS, adminAccess } from '../../certs-tool/admin-flags.ts'
+import { ADMIN_FLAGS, adminAccess, CLUSTER_FLAG } from '../../certs-tool/admin-flags.ts'
 import { clusterOf } from '../../certs-tool/commands/join-tokens.ts'
 import { type AnsweredFor, type CallName, callOf, type GivenFor } from '../../core/admin-api/calls.ts'
 import { type Command, command, type Flag, type FlagValues, type Outside } from '../../core/command.ts'
@@ -35,11 +35,6 @@ interface Options<Name extends CallName> {
 
 const JSON_FLAG = { type: 'boolean', description: 'Print the answer as JSON.' } as const
 const WATCH_FLAG = { type: 'boolean', description: 'Show it again every second, until Ctrl-C.' } as const
-const CLUSTER_FLAG = {
-  type: 'string',
-  value: 'name or id',
-  description: 'The cluster. May be left out if the tracker has only one.',
-} as const
 
 export function callCommand<Name extends CallName>(name: Name, options: Options<Name>): Command {
   const one = callOf(name)

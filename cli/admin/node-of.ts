@@ -3,12 +3,12 @@ import { PAGE_ENTRIES_MAX } from '../../core/admin-api/fields.ts'
 import { UsageError } from '../../core/errors.ts'
 import { type ClusterId, isNodeId, type NodeId } from '../../core/metainfo.ts'
 
-/** Fewer digits fit too many nodes. */
+/** Least digits of a node's id in a command: fewer fit too many nodes. */
 const PREFIX_CHARS_MIN = 4
 /** Bound of the pages that are looked through for the beginning of an id. */
 const PAGES_MAX = 100
 
-/** The node whose id begins so, as tables show it. @throws UsageError */
+/** Finds the node whose id begins with this text, as tables show it. @throws UsageError if there is none, or several */
 export async function nodeOf(
   access: AdminAccess,
   text: string,

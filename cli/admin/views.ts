@@ -1,20 +1,30 @@
 import { X509Certificate } from 'node:crypto'
+import type { AnsweredFor } from '../../core/admin-api/calls.ts'
 import { byteSize } from '../../core/byte-size.ts'
-import { durationText } from '../../core/time-text.ts'
-import { type Cell, type Column, counted, type Style, wrappedLines } from '../table.ts'
+import { shortDigest } from '../../core/digest.ts'
+import { agoText, durationText, utcText } from '../../core/time-text.ts'
+import { type Cell, type Column, counted, type Look, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
 
 /** How people see what the admin API answers. Ids are cut to what tells them apart; `--json` has all of them. */
 
 const ID_CHARS = 12
 const shortId = (id: string) => id.slice(0, ID_CHARS)
-const shortDigest = (digest: string) => digest.replace(/^sha256:/, '').slice(0, ID_CHARS)
-const timeText = (atMs: number) => `${new Date(atMs).toISOString().slice(0, 16).replace('T', ' ')}`
-const agoText = (ms: number | null) => (ms === null ? 'silent' : `${durationText(ms)} ago`)
+/** For a column whose title says that times are in UTC. */
+const timeText = (atMs: number) => utcText(atMs).replace(/ UTC$/, '')
+const heardText = (agoMs: number | null) => (agoMs === null ? 'silent' : agoText(agoMs))
 const labelText = (labels: Record<string, string>) =>
   Object.entries(labels)
     .map(([name, value]) => `${name}=${value}`)
     .join(' ')
+const textOf = (cell: Cell) => (typeof cell === 'string' ? cell : cell.text)
+
+type Facts = readonly (readonly [name: string, text: string])[]
+
+function factLines(facts: Facts, look: Look): string[] {
+  const width = Math.max(...facts.map(([name]) => name.length)) + 2
+  return facts.flatMap(([name, text]) => wrappedLines(text, name.padEnd(width), look))
+}
 
 export const clusterLsCommand = callCommand('clusters.list', {
   view: tableView(
@@ -66,7 +76,7 @@ function fingerprintOf(pem: string): string {
 
 function standingOf(at: number, verb: string, endsAtMs: number | undefined): string {
   if (at === 0) return verb
-  return endsAtMs === undefined ? 'trusted' : `trusted until ${timeText(endsAtMs)} at the latest`
+  return endsAtMs === undefined ? 'trusted' : `trusted until ${utcText(endsAtMs)} at the latest`
 }
 
 const NODE_COLUMNS: Column[] = [
@@ -75,7 +85,7 @@ const NODE_COLUMNS: Column[] = [
   { title: 'STATE' },
   { title: 'HEARD' },
   { title: 'BLOBS', align: 'right' },
-  { title: 'JOINED' },
+  { title: 'JOINED (UTC)' },
   { title: 'LABELS', isFlexible: true },
 ]
 
@@ -87,7 +97,7 @@ export const nodeLsCommand = callCommand('nodes.list', {
       shortId(node.node),
       node.address,
       stateCell(node),
-      agoText(node.heardAgoMs),
+      heardText(node.heardAgoMs),
       String(node.swarms),
       timeText(node.joinedAtMs),
       labelText(node.labels),
@@ -96,14 +106,9 @@ export const nodeLsCommand = callCommand('nodes.list', {
   ),
 })
 
-interface NodeState {
-  isDrained: boolean
-  isPaused: boolean
-  isRevoked: boolean
-  heardAgoMs: number | null
-}
+type NodeLine = AnsweredFor<'nodes.list'>['nodes'][number]
 
-function stateCell({ isDrained, isPaused, isRevoked, heardAgoMs }: NodeState): Cell {
+function stateCell({ isDrained, isPaused, isRevoked, heardAgoMs }: NodeLine): Cell {
   const marks = [isRevoked && 'revoked', isPaused && 'paused', isDrained && 'drained'].filter(Boolean)
   if (marks.length > 0) return { text: marks.join(', '), style: isRevoked ? 'red' : 'yellow' }
   return heardAgoMs === null ? { text: 'silent', style: 'yellow' } : { text: 'ok', style: 'green' }
@@ -113,24 +118,21 @@ export const nodeInspectCommand = callCommand('nodes.inspect', {
   view: ({ node, listing, revocations }, { look }) => {
     const at = listing === null ? 'nobody: it is silent' : `${listing.address} port ${listing.port}`
     const reached = listing?.isReached === false ? ' (the tracker does not reach it there)' : ''
-    const { text } = stateCell(node) as { text: string }
-    return [
-      ...fact('node', node.node),
-      ...fact('cluster', node.cluster),
-      ...fact('state', text),
-      ...fact('heard', agoText(node.heardAgoMs)),
-      ...fact('joined from', node.address),
-      ...fact('peers are sent to', at + reached),
-      ...fact('blobs', String(node.swarms)),
-      ...fact('joined', timeText(node.joinedAtMs)),
-      ...fact('certificate', `of ${timeText(node.renewedAtMs)}`),
-      ...fact('wire version', String(node.wire)),
-      ...fact('labels', labelText(node.labels) || 'none'),
-      ...revocations.flatMap(({ sequence, atMs }) => fact('revocation', `${sequence}, of ${timeText(atMs)}`)),
+    const facts: Facts = [
+      ['node', node.node],
+      ['cluster', node.cluster],
+      ['state', textOf(stateCell(node))],
+      ['heard', heardText(node.heardAgoMs)],
+      ['joined from', node.address],
+      ['peers are sent to', at + reached],
+      ['blobs', String(node.swarms)],
+      ['joined', utcText(node.joinedAtMs)],
+      ['certificate', `of ${utcText(node.renewedAtMs)}`],
+      ['wire version', String(node.wire)],
+      ['labels', labelText(node.labels) || 'none'],
+      ...revocations.map(({ sequence, atMs }) => ['revocation', `${sequence}, of ${utcText(atMs)}`] as const),
     ]
-    function fact(name: string, text: string): string[] {
-      return wrappedLines(text, name.padEnd(19), look)
-    }
+    return factLines(facts, look)
   },
 })
 
@@ -140,7 +142,7 @@ export const revocationLsCommand = callCommand('revocations.list', {
       { title: 'NUMBER', align: 'right' },
       { title: 'OF' },
       { title: 'TARGET', isFlexible: true },
-      { title: 'SINCE' },
+      { title: 'SINCE (UTC)' },
       { title: 'WHY' },
     ],
     ({ revocations }) => revocations,
@@ -157,7 +159,7 @@ export const revocationLsCommand = callCommand('revocations.list', {
 
 export const pauseLsCommand = callCommand('pauses.list', {
   view: tableView(
-    [{ title: 'CLUSTER' }, { title: 'NODE', isFlexible: true }, { title: 'SINCE' }],
+    [{ title: 'CLUSTER' }, { title: 'NODE', isFlexible: true }, { title: 'SINCE (UTC)' }],
     ({ pauses }) => pauses,
     ({ cluster, node, atMs }) => [cluster, node ?? 'all of them', timeText(atMs)],
     'nothing is paused',
@@ -182,7 +184,7 @@ export const imageLsCommand = callCommand('images.list', {
       { title: 'CLUSTER' },
       { title: 'PULLS', align: 'right' },
       { title: 'NODES', align: 'right' },
-      { title: 'LAST PULL' },
+      { title: 'LAST PULL (UTC)' },
     ],
     ({ images }) => images,
     ({ registry, repository, cluster, pulls, nodes, newestPullAtMs }) => [
@@ -196,15 +198,7 @@ export const imageLsCommand = callCommand('images.list', {
   ),
 })
 
-interface SwarmLine {
-  swarm: string
-  registry: string
-  digest: string
-  bytes: number
-  isConfirmed: boolean
-  seeds: number
-  leechers: number
-}
+type SwarmLine = AnsweredFor<'swarms.list'>['swarms'][number]
 
 const SWARM_COLUMNS: Column[] = [
   { title: 'BLOB' },
@@ -245,31 +239,30 @@ export const blobLsCommand = callCommand('swarms.list', {
 })
 
 export const blobInspectCommand = callCommand('swarms.inspect', {
-  view: ({ swarm, piecesInAll, holders, leases, completions, disputes }, { look, nowMs }) => [
-    ...wrappedLines(swarm.digest, 'blob           ', look),
-    ...wrappedLines(swarm.registry, 'registry       ', look),
-    `size           ${byteSize(swarm.bytes)} in ${counted(piecesInAll, 'piece')}`,
-    `hashes         ${swarm.pieces} published, ${swarm.isConfirmed ? 'confirmed' : `matched by ${counted(completions.length, 'node')}`}, epoch ${swarm.epoch}`,
-    `nodes          ${swarm.seeds} have it, ${swarm.leechers} fetch it`,
-    ...holders.map((node) => `               ${node}`),
-    ...leases.map(
-      ({ node, firstPiece, pieces, expiresAtMs }) =>
-        `lease          pieces ${firstPiece} to ${firstPiece + pieces - 1} for ${shortId(node)}, ${durationText(expiresAtMs - nowMs)} left`,
-    ),
-    ...(disputes === 0 ? [] : [`disputes       ${disputes}`]),
-  ],
+  view: ({ swarm, piecesInAll, holders, leases, completions, disputes }, { look, nowMs }) => {
+    const matched = swarm.isConfirmed ? 'confirmed' : `matched by ${counted(completions.length, 'node')}`
+    const facts: Facts = [
+      ['blob', swarm.digest],
+      ['registry', swarm.registry],
+      ['size', `${byteSize(swarm.bytes)} in ${counted(piecesInAll, 'piece')}`],
+      ['hashes', `${swarm.pieces} published, ${matched}, epoch ${swarm.epoch}`],
+      ['nodes', `${swarm.seeds} have it, ${swarm.leechers} fetch it`],
+      ...holders.map((node) => ['', node] as const),
+      ...leases.map(({ node, firstPiece, pieces, expiresAtMs }) => {
+        const [last, left] = [firstPiece + pieces - 1, durationText(expiresAtMs - nowMs)]
+        return ['lease', `pieces ${firstPiece} to ${last} for ${shortId(node)}, ${left} left`] as const
+      }),
+      ...(disputes === 0 ? [] : [['disputes', String(disputes)] as const]),
+    ]
+    return factLines(facts, look)
+  },
 })
 
-interface PullLine {
-  isRevoked: boolean
-  blobs: number
-  completeBlobs: number
-  expiresAtMs: number
-}
+type PullLine = AnsweredFor<'pulls.list'>['pulls'][number]
 
 function pullState({ isRevoked, blobs, completeBlobs, expiresAtMs }: PullLine, nowMs: number): Cell {
   if (isRevoked) return { text: 'revoked', style: 'red' }
-  if (completeBlobs === blobs) return { text: 'complete', style: 'green' as Style }
+  if (completeBlobs === blobs) return { text: 'complete', style: 'green' }
   return expiresAtMs <= nowMs ? 'ended' : `${completeBlobs}/${blobs}`
 }
 
@@ -279,7 +272,7 @@ export const pullLsCommand = callCommand('pulls.list', {
       { title: 'PULL' },
       { title: 'IMAGE', isFlexible: true },
       { title: 'NODE' },
-      { title: 'GRANTED' },
+      { title: 'GRANTED (UTC)' },
       { title: 'BLOBS' },
     ],
     ({ pulls }) => pulls,
@@ -296,26 +289,24 @@ export const pullLsCommand = callCommand('pulls.list', {
 
 export const pullInspectCommand = callCommand('pulls.inspect', {
   view: ({ pull, keySha256, tokenHash, blobs }, { look, nowMs }) => {
-    const state = pullState(pull, nowMs)
-    return [
-      ...wrappedLines(`${pull.registry}/${pull.repository}`, 'image          ', look),
-      `pull           ${pull.pull}`,
-      `node           ${pull.node}`,
-      `state          ${typeof state === 'string' ? state : state.text}`,
-      ...wrappedLines(pull.subject || 'none', 'subject        ', look),
-      `granted        ${timeText(pull.grantedAtMs)}`,
-      `certificate    until ${timeText(pull.expiresAtMs)}, key ${keySha256}`,
-      `token          ${tokenHash ?? 'none'}`,
-      ...blobs.map(({ digest, isComplete }) =>
-        `blob           ${digest} ${isComplete ? 'complete' : ''}`.trimEnd(),
-      ),
+    const facts: Facts = [
+      ['image', `${pull.registry}/${pull.repository}`],
+      ['pull', pull.pull],
+      ['node', pull.node],
+      ['state', textOf(pullState(pull, nowMs))],
+      ['subject', pull.subject || 'none'],
+      ['granted', utcText(pull.grantedAtMs)],
+      ['certificate', `until ${utcText(pull.expiresAtMs)}, key ${keySha256}`],
+      ['token', tokenHash ?? 'none'],
+      ...blobs.map(({ digest, isComplete }) => ['blob', isComplete ? `${digest} complete` : digest] as const),
     ]
+    return factLines(facts, look)
   },
 })
 
 export const auditCommand = callCommand('audit.list', {
   view: tableView(
-    [{ title: 'WHEN' }, { title: 'WHO' }, { title: 'WHAT' }, { title: 'TO', isFlexible: true }],
+    [{ title: 'WHEN (UTC)' }, { title: 'WHO' }, { title: 'WHAT' }, { title: 'TO', isFlexible: true }],
     ({ entries }) => entries,
     ({ atMs, actor, action, target }) => [timeText(atMs), actor, action, target],
     'no entry fits',
@@ -340,6 +331,6 @@ function valueText(value: unknown): string {
 
 export const whoamiCommand = callCommand('self.show', {
   view: ({ name, role, endsAtMs }) => [
-    `${name}, with the role ${role}${endsAtMs === null ? '' : `, until ${timeText(endsAtMs)}`}`,
+    `${name}, with the role ${role}${endsAtMs === null ? '' : `, until ${utcText(endsAtMs)}`}`,
   ],
 })

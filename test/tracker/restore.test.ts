@@ -3,6 +3,8 @@ import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { confirmRestoreCommand } from '../../certs-tool/commands/confirm-restore.ts'
+import { runCommand } from '../../cli/run-command.ts'
 import { STORE_FILE } from '../../tracker/store/open-store.ts'
 import { SqliteDatabase } from '../../tracker/store/sqlite-database.ts'
 import { dumpSqlite, fillSqlite } from '../../tracker/store/sqlite-dump.ts'
@@ -107,6 +109,27 @@ it('a node that was revoked after the backup gets nothing before the confirmatio
     expect.arrayContaining(['backup restored', 'restored backup confirmed']),
   )
   expect(await confirm()).toMatchObject({ status: 404, body: { error: { code: 'RESTORE_NONE' } } })
+})
+
+it('the command shows what was learned, changes nothing until it is given without --show, and then confirms', async () => {
+  const before = await backup()
+  await revoke({ node: revoked.node })
+  const copies = await carried(honest)
+  await restore(before)
+  await honest.heartbeat({ copies })
+  const command = (...flags: string[]) =>
+    runCommand(
+      ['shoal', 'tracker', 'confirm-restore'],
+      confirmRestoreCommand,
+      ['--data-dir', world.dataDir, ...flags],
+      {} as never,
+    )
+  const shown = await command('--show')
+  expect(shown).toContain('It grants nothing yet.')
+  expect(shown).toMatch(new RegExp(`revoked since: node ${revoked.node}, .* UTC, from one node$`, 'm'))
+  expect((await report()).isGranting).toBe(false)
+  expect(await command()).toContain('Revocations put into force: 1.')
+  expect(await command()).toContain('It was confirmed, and grants.')
 })
 
 it('a restored tracker believes no copy that it did not sign, and none from before its backup', async () => {

@@ -1,8 +1,8 @@
 import { RefusedError } from '../errors.ts'
 
 /**
- * Parts of lists. A cursor is the key of the last entry that was shown, so that what is added or removed meanwhile neither
- * repeats an entry nor hides one.
+ * One answer of a list, and where the next one goes on. A cursor is the key of the last entry that was shown, so that what is
+ * added or removed meanwhile neither repeats an entry nor hides one.
  */
 
 /** No id, host or repository has one. */

@@ -14,12 +14,12 @@ import {
 } from './revocation-copies.ts'
 import type { Revocations } from './revocations.ts'
 
-/** Nodes that were away are still asked for so long after a tracker grants again: longer, and they must join anyway. */
+/** How long after the confirmation of a backup nodes are asked for their copies. One that was away for longer must join again. */
 const ASKED_AFTER_MS = NODE_CERTIFICATE_SECONDS * 1000
-/** Bound of callers that are told apart by `noteForeign`. */
+/** Bound of counted callers whose certificate is of an unknown authority. */
 const FOREIGN_MAX = 1024
 
-/** What an operator sees before he lets the tracker grant again. */
+/** What an operator is shown before the tracker may grant again. */
 export interface RestoreReport extends RestoreRecord {
   isGranting: boolean
   clusters: {
@@ -165,10 +165,7 @@ export class Restored {
 
   async #reportOf(cluster: ClusterId): Promise<RestoreReport['clusters'][number]> {
     const copies = await this.#copiesOf(cluster)
-    const statements = this.#read(
-      cluster,
-      copies.map(({ copy }) => copy),
-    )
+    const statements = this.#statementsIn(cluster, copies)
     const nodesOf = (target: string) =>
       copies.reduce((sum, { copy, nodes }) => {
         const statement = statements.get(copy)
@@ -188,13 +185,8 @@ export class Restored {
   }
 
   async #lostIn(cluster: ClusterId) {
-    const copies = await this.#copiesOf(cluster)
-    return this.#lost([
-      ...this.#read(
-        cluster,
-        copies.map(({ copy }) => copy),
-      ).values(),
-    ])
+    const statements = this.#statementsIn(cluster, await this.#copiesOf(cluster))
+    return this.#lost([...statements.values()])
   }
 
   /** Of what nodes brought, each revocation once that is newer than the backup and not in force. */
@@ -220,6 +212,13 @@ export class Restored {
 
   async #copiesOf(cluster: ClusterId): Promise<LearnedRecord[]> {
     return (await this.#deps.store.learned()).filter((it) => it.cluster === cluster)
+  }
+
+  #statementsIn(cluster: ClusterId, learned: readonly LearnedRecord[]): Map<string, Statement> {
+    return this.#read(
+      cluster,
+      learned.map(({ copy }) => copy),
+    )
   }
 
   #read(cluster: ClusterId, copies: readonly string[]): Map<string, Statement> {

@@ -17,8 +17,10 @@ import type { SigningKey } from './signing-key.ts'
  */
 
 const LABEL = 'shoal-revocation-copy-v1\n'
-/** Bound of copies that a tracker keeps ready. Making one takes 50 us. */
+/** Bound of copies that a tracker keeps ready. Making one takes 50 µs. */
 const COPIES_READY_MAX = 4096
+/** Changes of the signing key since a backup that its tracker can follow. */
+const KEY_CHANGES_FOLLOWED_MAX = 8
 
 const timeMs = z.int().nonnegative()
 const common = { cluster: clusterIdSchema, atMs: timeMs }
@@ -94,13 +96,13 @@ export class RevocationCopies {
   #barred({ cluster, registry, subject, tokenHash }: RevocationRecord): string | null {
     if (registry === null && subject === null && tokenHash === null) return null
     const text = JSON.stringify({ registry, subject, tokenHash })
-    return this.#sealer.seal(placeOf(cluster), Buffer.from(text)).toString('base64url')
+    return this.#sealer.seal(barredPlaceOf(cluster), Buffer.from(text)).toString('base64url')
   }
 
   /** Undefined: the secrets were sealed with another key when the copy was made. */
   #opened(cluster: ClusterId, barred: string): z.output<typeof barredSchema> | undefined {
     try {
-      const text = this.#sealer.open(placeOf(cluster), Buffer.from(barred, 'base64url')).toString()
+      const text = this.#sealer.open(barredPlaceOf(cluster), Buffer.from(barred, 'base64url')).toString()
       return barredSchema.parse(JSON.parse(text))
     } catch {
       return undefined
@@ -108,7 +110,8 @@ export class RevocationCopies {
   }
 }
 
-function placeOf(cluster: ClusterId): string {
+/** As `placeOf` of sealer.ts has them for what is in the store. */
+function barredPlaceOf(cluster: ClusterId): string {
   return `barred by a revocation of ${cluster}`
 }
 
@@ -123,8 +126,9 @@ export function copyIdOf(copy: string): string {
 }
 
 /**
- * Those copies that a key of the cluster signed, also a key that follows one of them as a copy says.
- * @param copies also what nobody signed
+ * Reads the copies that a key of the cluster signed. A copy may name the key that follows a trusted one; that key counts too.
+ * @param copies from nodes: anything may be among them
+ * @returns what each genuine copy states, by the copy
  */
 export function readCopies(
   { cluster, signingKeys }: Pick<Cluster, 'cluster' | 'signingKeys'>,
@@ -148,9 +152,6 @@ export function readCopies(
   }
   return read
 }
-
-/** Changes of the signing key since a backup that its tracker can follow. */
-const KEY_CHANGES_FOLLOWED_MAX = 8
 
 function readCopy(
   cluster: ClusterId,

@@ -25,7 +25,7 @@ export const HEARTBEATS_MISSED_MAX = 3
 export const SERVE_CERTIFICATE_SECONDS = 3600
 /** Heartbeats vary by up to this share of the interval either way, so that nodes do not fall into step. */
 const SPREAD = 0.1
-/** A node that is asked for what it carries tells it so soon. */
+/** Until the next heartbeat of a node that is asked for its copies. */
 const COPIES_IN_MS = 500
 
 /**
@@ -72,8 +72,8 @@ export async function heartbeat(
 }
 
 /**
- * Gives nothing and takes back nothing: what the node knows of revocations and keys is newer than the backup. It pulls
- * directly, and tells what it carries.
+ * A heartbeat of a node while the tracker waits for the confirmation of its backup. What the node knows of revocations and
+ * keys may be newer than the backup, so the answer changes neither. It asks for the copies that the node carries.
  */
 export function heartbeatWhileRestored(
   parts: TrackerParts,
@@ -103,7 +103,7 @@ function nextInMs({ times, random }: TrackerParts): number {
   return Math.round(times.heartbeatSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * random()))
 }
 
-/** What the node is to carry, and what it is asked of that. */
+/** A copy for the node to carry, and which copies it is asked for. */
 function carriedFor({ revocationCopies, restored }: TrackerParts, { cluster, node }: NodeCaller) {
   const keyChange = revocationCopies.ofKeyChange(cluster)
   const wantsCopiesFrom = restored.wantsFrom(cluster.cluster, node)

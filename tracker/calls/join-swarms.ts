@@ -44,16 +44,11 @@ export async function joinSwarms(
       await joinSwarm(parts, caller, { pull, blob, budget, peers: peers.get(blob.digest)! }),
     )
   }
-  await inTurns(
-    pull.blobs.filter(({ isWanted }) => isWanted),
-    JOINED_AT_ONCE_MAX,
-    join,
-  )
-  await inTurns(
-    pull.blobs.filter(({ isWanted }) => !isWanted),
-    JOINED_AT_ONCE_MAX,
-    join,
-  )
+  // Wanted blobs first: the answer may have no room for the hashes of all.
+  for (const now of [true, false]) {
+    const blobs = pull.blobs.filter(({ isWanted }) => isWanted === now)
+    await inTurns(blobs, JOINED_AT_ONCE_MAX, join)
+  }
   return pull.blobs.map(({ digest }) => answers.get(digest)!)
 }
 
@@ -61,7 +56,7 @@ export async function joinSwarms(
 class PiecesBudget {
   readonly #spent = new Map<Digest, number>()
 
-  /** A step may run again: what it had before it gives back. @returns whether there is room for so many */
+  /** A step may run again, and then gives back what it had before. @returns whether there is room for so many */
   spend(digest: Digest, pieces: number): boolean {
     this.#spent.delete(digest)
     const left = ANSWER_PIECES_MAX - this.#spent.values().reduce((sum, one) => sum + one, 0)

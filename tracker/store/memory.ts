@@ -36,7 +36,7 @@ export interface MembershipRecord {
 }
 
 /** A record with proof that a tracker wrote it (pull/stored-answers.ts); null in what an earlier version stored. */
-export type Marked<Record> = Record & { mark: Buffer | null }
+export type Marked<Answer> = Answer & { mark: Buffer | null }
 
 export interface MemoryRecord {
   presences: PresenceRecord[]

@@ -36,17 +36,16 @@ export function orderLock(table: 'revocations' | 'epoch_changes'): string {
   return `hashtext('shoal ${table}')`
 }
 
+/** Tables of the first version that trackers read again. A migration never changes, so later tables are not added here. */
 const FIRST_CHANGES = [
-  ...[
-    'clusters',
-    'authorities',
-    'batch_keys',
-    'pauses',
-    'revocations',
-    'token_keys',
-    'epoch_changes',
-    'meta',
-  ],
+  'clusters',
+  'authorities',
+  'batch_keys',
+  'pauses',
+  'revocations',
+  'token_keys',
+  'epoch_changes',
+  'meta',
 ]
 
 const FIRST = `
@@ -211,7 +210,7 @@ const FIRST = `
 ${FIRST_CHANGES.map(changeTold).join('\n')}
 `
 
-// A tracker of before writes rows without seals and marks, and passes over these columns: such a row does not count.
+/** Trackers of the version before go on: they write rows without seals and marks, which do not count. */
 const SEALED = `
   -- sealed: the row's other columns; mark: a tracker's proof that it wrote the row
   ALTER TABLE token_keys ADD COLUMN sealed bytea;
