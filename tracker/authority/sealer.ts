@@ -28,6 +28,7 @@ const PLACES = {
   authority: (cluster: string) => `authority key of ${cluster}`,
   batchKey: (cluster: string) => `batch key of ${cluster}`,
   adminAuthority: () => 'admin authority key',
+  adminToken: () => 'admin token',
   tokenKey: () => 'token key',
 } satisfies Record<SealedKind, (cluster: string) => string>
 
