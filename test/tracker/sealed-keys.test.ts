@@ -109,7 +109,11 @@ describe('who writes rows of administrators', () => {
     expect(await standing(world.tokens.operator)).toBe('operator')
   })
 
-  it('and tokens go on after the secrets were sealed anew', async () => {
+  it('stops no change of the key, after which tokens go on', async () => {
+    write(
+      `INSERT INTO admin_tokens SELECT 'mallory', role, 'x', 1, 2, substr(sealed, 2) FROM admin_tokens LIMIT 1`,
+    )
+    write(`INSERT INTO token_keys VALUES ('x', '{}', 1, 2, NULL, x'00')`)
     await world.restart()
     const unlockKey = readFileSync(world.config.unlockKeyFile!, 'utf8').trim()
     expect((await world.socket('keys.reseal', { unlockKey })).status).toBe(200)
