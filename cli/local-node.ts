@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import { request } from 'node:http'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
 import type { FlagValues, Outside } from '../core/command.ts'
 import { NODE_DATA_DIR } from '../core/consent.ts'
+import { DataFolderError, ensureFolder } from '../core/data-folder.ts'
 import { RUN_DIR, SOCKET_FILE, SOCKET_GROUP } from '../node/local-socket.ts'
 import { NodeAnswerError, NodeDeniedError, NodeDownError, NodeRefusedError } from './errors.ts'
 import { NODE_CONFIG_FILE } from './node-config-file.ts'
@@ -106,10 +107,18 @@ export function localNode(values: NodeFlagValues, { env }: Pick<Outside, 'env'>)
   return new LocalNode([RUN_DIR, dataDir].map(socketIn).concat(isForeign ? [] : [up]))
 }
 
-/** Whether the socket is this user's or root's. */
+/** Whether the socket is this user's or root's, and nobody else can put another one in its place. */
 export function isOfThisUser(path: string): boolean {
-  const owner = statSync(path, { throwIfNoEntry: false })?.uid
-  return owner !== undefined && (owner === 0 || owner === process.geteuid?.())
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined || found.isSymbolicLink()) return false
+  if (found.uid !== 0 && found.uid !== process.geteuid?.()) return false
+  try {
+    ensureFolder(dirname(path))
+    return true
+  } catch (error) {
+    if (error instanceof DataFolderError) return false
+    throw error
+  }
 }
 
 /** The data folder, by the same rule. */

@@ -193,7 +193,11 @@ export async function startTracker(
       listenerAuthority: () => adminTls && shownAuthority(adminTls.current.certificatePem)?.toString(),
     }
     const remote = new RemoteCallers({ ...parts, admins })
-    adminRoutes(adminApi.app, adminParts, { callerOf: (it) => remote.of(it), isLocal: false })
+    adminRoutes(adminApi.app, adminParts, {
+      callerOf: (it) => remote.of(it),
+      enter: (it) => remote.enter(it),
+      isLocal: false,
+    })
 
     running.defer(await followStore({ ...parts, admins, followDataKey }))
     running.defer(() => nodeApi.app.close())
@@ -253,7 +257,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     sealer,
     clusters,
     joinTokens: new JoinTokens({ store, sealer, clusters }),
-    adminTokens: await AdminTokens.load(store),
+    adminTokens: await AdminTokens.load({ store, sealer, log }),
     revocations,
     revocationCopies: copies,
     restored: await Restored.load({ store, clusters, revocations, copies, nowMs }),

@@ -6,7 +6,7 @@ import { type AnsweredFor, type CallName, callOf, type GivenFor } from '../../co
 import { type Command, command, type Flag, type FlagValues, type Outside } from '../../core/command.ts'
 import { flagName } from '../../core/config-keys.ts'
 import { UsageError } from '../../core/errors.ts'
-import { plainJson } from '../../core/plain-text.ts'
+import { plainJson, plainText } from '../../core/plain-text.ts'
 import { type Cell, type Column, type Look, lookOf, tableLines, wrappedLines } from '../table.ts'
 import { watch } from '../watch.ts'
 import { nodeOf } from './node-of.ts'
@@ -103,7 +103,7 @@ async function pageOf<Name extends CallName>(
   const look = lookOf(outside)
   const lines = view(answer, { look, nowMs: Date.now(), input }).flatMap((line) => fitted(line, look))
   const { next } = answer as { next?: string | null }
-  return typeof next === 'string' ? [...lines, '', `There is more: --cursor '${next}'`] : lines
+  return typeof next === 'string' ? [...lines, '', `There is more: --cursor '${plainText(next)}'`] : lines
 }
 
 /** Tables fit by themselves; other lines are wrapped. */

@@ -151,7 +151,8 @@ it('a restored tracker believes no copy that it did not sign, and none from befo
   const changed = Buffer.from(JSON.stringify({ ...statement, target: honest.node })).toString('base64url')
   const forged = [`${changed}.${signature}`, `${changed}.`, changed, '', '..', 'x.y', `${text}.${signature}.`]
   await honest.heartbeat({ copies: [...forged, ...old, ...foreign] })
-  await other.heartbeat({ copies: [right, right] })
+  // One copy, however it is spelled.
+  await other.heartbeat({ copies: [right, right, `${right}=`, `${right}\n`, right!.replace('.', '=.')] })
   const [{ nodesHeard, learned }] = (await report()).clusters
   expect(nodesHeard).toBe(2)
   expect(learned).toEqual([expect.objectContaining({ target: revoked.node, nodes: 1 })])
@@ -174,6 +175,28 @@ it('a pull that was revoked bars its user again, whose name no node is told', as
   const again = await other.pull({ credential: { scheme: 'bearer', token: world.token({ sub: 'mallory' }) } })
   expect(again).toMatchObject({ status: 403, body: { error: { code: 'SUBJECT_REVOKED' } } })
   expect((await other.pull()).status).toBe(200)
+})
+
+it('what an administrator cleared stays cleared, also when another node brings another copy of it', async () => {
+  const pull = (await revoked.pull()).body
+  const before = await backup()
+  await revoke({ pull: pull.pull })
+  const [one] = await carried(honest)
+  // It seals anew whom the revocation bars.
+  await world.restart()
+  for (const node of [honest, other, revoked]) await node.present(node.identity)
+  const [two] = await carried(other)
+  expect(two).not.toBe(one)
+  await restore(before)
+  await confirm({ isUnheard: true })
+  await honest.heartbeat({ copies: [one] })
+  const revocations = async () =>
+    (await world.admin().request('GET', '/admin/v1/revocations')).body.revocations
+  const inForce = await revocations()
+  expect(inForce).toMatchObject([{ kind: 'pull', target: pull.pull }])
+  await world.admin().request('DELETE', `/admin/v1/revocations/${inForce[0].sequence}`)
+  await other.heartbeat({ copies: [two] })
+  expect(await revocations()).toEqual([])
 })
 
 it('is not confirmed before a node was heard, unless the operator says so; and asks late nodes for a day', async () => {

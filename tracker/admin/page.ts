@@ -26,5 +26,15 @@ export function cursorParts(cursor: string | undefined, count: number): string[]
   if (cursor === undefined) return []
   const parts = cursor.split(SEPARATOR)
   if (parts.length === count && parts.every((part) => /^[\x21-\x7e]+$/.test(part))) return parts
-  throw new RefusedError('INVALID_INPUT', 'cursor: not the `next` of an answer of this call')
+  throw notOurs()
+}
+
+/** A whole number in a cursor. @throws RefusedError INVALID_INPUT */
+export function cursorNumber(part: string): number {
+  if (/^\d{1,15}$/.test(part)) return Number(part)
+  throw notOurs()
+}
+
+function notOurs(): RefusedError {
+  return new RefusedError('INVALID_INPUT', 'cursor: not the `next` of an answer of this call')
 }

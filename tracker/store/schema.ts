@@ -154,4 +154,8 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (cluster, node)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- sealed: the row's other columns
+  ALTER TABLE admin_tokens ADD COLUMN sealed BLOB;
+  `,
 ]

@@ -248,6 +248,12 @@ const ADMINISTRATION = `
 ${['admin_tokens', 'node_marks'].map(changeTold).join('\n')}
 `
 
+// Such a row without a seal does not count.
+const SEALED_ADMINISTRATORS = `
+  -- sealed: the row's other columns
+  ALTER TABLE admin_tokens ADD COLUMN sealed bytea;
+`
+
 /** Whoever listens hears of a change of the table once its transaction has ended. */
 function changeTold(table: string): string {
   return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
@@ -258,4 +264,5 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: SEALED, oldestProgram: 1 },
   { sql: RESTORES, oldestProgram: 1 },
   { sql: ADMINISTRATION, oldestProgram: 1 },
+  { sql: SEALED_ADMINISTRATORS, oldestProgram: 1 },
 ]
