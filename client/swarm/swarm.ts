@@ -180,6 +180,7 @@ export class Swarm implements OriginHost {
       links: parts.nodeLinks,
       dial: parts.dial,
       onBadPeer: parts.onBadPeer,
+      onLost: () => this.#origin.plan.peerLost(Date.now()),
       stored,
       download: this.#download,
       log: this.log,

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { ClusterId, SwarmId } from '../../core/metainfo.ts'
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type { Store, SwarmIdentity } from '../store/store.ts'
 import { SwarmState } from './swarm-state.ts'
@@ -87,6 +87,12 @@ export class SwarmCache {
       const known = this.#cache.get(swarm)
       if (known?.version === version) known.newestAtMs = Math.max(known.newestAtMs, newestAtMs)
     }
+  }
+
+  /** Those of the swarms of which the node holds a lease, as far as memory knows: it may lack what another tracker saved. */
+  leasedTo(node: NodeId, swarms: readonly SwarmId[]): SwarmId[] {
+    const leases = (swarm: SwarmId) => this.#cache.get(swarm)?.state.leases.running(this.#nowMs()) ?? []
+    return swarms.filter((swarm) => leases(swarm).some((lease) => lease.node === node))
   }
 
   get piecesCached(): number {
