@@ -206,7 +206,7 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
 
   onAdmitted(link: ServedLink): void {
     this.#options.onAdmitted()
-    link.welcome(this.#options.stored.hashes.batches, this.#options.announceable())
+    link.welcome(this.#options.stored.hashes.batches, this.announceable())
   }
 
   onBatch(_link: SwarmLink, batch: HashBatch): boolean {
@@ -281,6 +281,7 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
   }
 
   announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
+    if (this.isWithdrawn) return
     for (const link of this.#open()) link.boundary.run(() => link.announce(batches, pieces))
   }
 
@@ -297,6 +298,12 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
     link.close(reason)
     this.#served.get(link.node)?.close(reason)
     this.#options.onBadPeer(this.swarm, link.node)
+  }
+
+  /** Serves nobody from now on. A download goes on over new links. */
+  withdraw(): void {
+    this.isWithdrawn = true
+    this.close()
   }
 
   close(): void {
