@@ -42,7 +42,8 @@ async function hold({ isReached = true } = {}) {
   const [{ swarm, lease }] = granted.body.swarms
   expect(lease).toMatchObject({ firstPiece: 0 })
   const beat = async () =>
-    (await holder.heartbeat({ listenPort, isFullInventory: true, holds: [{ swarm, isSeed: false }] })).body.listing?.isReached
+    (await holder.heartbeat({ listenPort, isFullInventory: true, holds: [{ swarm, isSeed: false }] })).body
+      .listing?.isReached
   if (isReached) await expect.poll(beat).toBe(true)
   const { body } = await waiting.pull()
   expect(body.swarms[0].lease).toBeNull()

@@ -28,11 +28,6 @@ export interface PieceRun {
   pieces: number
 }
 
-/** The piece behind the run. */
-export function endOf({ firstPiece, pieces }: PieceRun): number {
-  return firstPiece + pieces
-}
-
 /** What an asker gets. */
 export interface LeaseRun extends PieceRun {
   /** It requests so many of them at once, and says when it requests more. Absent: all of them. */

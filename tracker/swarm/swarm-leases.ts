@@ -1,15 +1,8 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import { lateAfterMs, piecesKept, usualPieceMs } from '../handout/late-holders.ts'
-import {
-  endOf,
-  firstFreeRun,
-  type LeasePolicy,
-  type LeaseRun,
-  type PieceRun,
-  runsOf,
-} from '../handout/leases.ts'
-import { claimedEnd, type LeaseTerms } from '../store/lease-terms.ts'
+import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun, runsOf } from '../handout/leases.ts'
+import { claimedEnd, endOf, type LeaseTerms, termsOf } from '../store/lease-terms.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of the leases of one swarm. */
@@ -350,10 +343,4 @@ export class SwarmLeases {
     change.putLeases = change.putLeases.filter((other) => other.lease !== lease)
     change.dropLeases.push(lease)
   }
-}
-
-function termsOf(run: LeaseRun, sinceMs: number): LeaseTerms {
-  const { firstPieces = run.pieces, isReader = false } = run
-  const requestedTo = run.firstPiece + firstPieces
-  return { sinceMs, movedAtMs: sinceMs, pieces: 0, requestedTo, grantedTo: endOf(run), firstPieces, isReader }
 }
