@@ -296,7 +296,7 @@ export const revocationSchema = z.discriminatedUnion('kind', [
 export const instructionSchema = z.discriminatedUnion('kind', [
   /** A swarm's epoch rose: drop unconfirmed pieces and batches of older epochs. */
   z.object({ kind: z.literal('epoch'), swarm: swarmIdSchema, epoch: count }),
-  /** Drop the blob from the store and stop serving it. */
+  /** Stop serving the blob at once, and drop it from the store; where somebody reads it, once nobody does. */
   z.object({ kind: z.literal('drop'), swarm: swarmIdSchema }),
 ])
 

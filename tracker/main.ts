@@ -53,6 +53,7 @@ import type { Store } from './store/store.ts'
 import { followStore, storeClock } from './store-news.ts'
 import { DialBacks } from './swarm/dial-back.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
+import { GoneHolders } from './swarm/gone-holders.ts'
 import { meetRegularly, OtherTrackers } from './swarm/other-trackers.ts'
 import { PeerTables } from './swarm/peer-table.ts'
 import { dialPort, PortTrials } from './swarm/port-trials.ts'
@@ -271,6 +272,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     sharedEndpoints: new SharedEndpoints(conditions, silentMsMax),
     portTrials: new PortTrials({ peers, metrics, nowMs, dial: dialPort }),
     dialBacks: new DialBacks(log),
+    goneHolders: new GoneHolders({ peers, nowMs }),
     sha1Claims: new Sha1Claims(),
     registries,
     tokenKeys: await TrustedKeys.load({ tokenKeys, registries, stored, log, nowMs, probePauseMs }),

@@ -84,6 +84,8 @@ export interface SwarmParts {
   /** A peer sent a piece that does not match its hash. */
   onBadPeer(swarm: SwarmId, node: NodeId): void
   onFailed(swarm: Swarm, reason: ShoalError): void
+  /** The last reader of a withdrawn blob has left. */
+  onUnread(swarm: Swarm): void
 }
 
 /** How often the swarm checks for stalls, leases and dials. It equals the shortest stall. */
@@ -180,6 +182,7 @@ export class Swarm implements OriginHost {
       links: parts.nodeLinks,
       dial: parts.dial,
       onBadPeer: parts.onBadPeer,
+      onLost: () => this.#origin.plan.peerLost(Date.now()),
       stored,
       download: this.#download,
       log: this.log,
@@ -351,6 +354,7 @@ export class Swarm implements OriginHost {
     this.recent.clear()
     this.#halt()
     if (!this.stored.isComplete) this.#readCheck.forget()
+    if (this.links.isWithdrawn) this.#parts.onUnread(this)
   }
 
   /**

@@ -5,8 +5,10 @@ import { WIRE_VERSION_KNOWN } from '../../core/wire-version.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { issueLinkCertificate } from '../authority/link-certificate.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
+import { RefusedError } from '../errors.ts'
 import { type TrackerParts, trustOf } from '../parts.ts'
 import { PULL_SECONDS_MAX } from '../pull/pull-certificate.ts'
+import { endLeasesOf } from '../swarm/gone-holders.ts'
 import { judgeNews } from '../swarm/holder-news.ts'
 import type { NodeContact, PeerTable } from '../swarm/peer-table.ts'
 import { hasGrantOnRecord } from './granted.ts'
@@ -44,6 +46,8 @@ export async function heartbeat(
   const serveCertificate =
     question.servePublicKey === null ? null : issueServe(caller, question.servePublicKey, nowMs)
   const contact = { node, address, port: question.listenPort, wire: question.wire }
+  // Nobody asked for it: the node has started again, and fetches nothing of what it had leased before.
+  if (question.isFullInventory && table.isHeardHere(node)) await endLeasesBefore(parts, table, caller)
   const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
   parts.portTrials.see(cluster.cluster, contact, nowMs)
   parts.sharedEndpoints.see(cluster.cluster, contact, nowMs)
@@ -135,6 +139,23 @@ function registriesFor({ kindsFound: { news } }: TrackerParts, { registriesVersi
 function listingFor(table: PeerTable, { node, address, port }: NodeContact) {
   const isReached = table.isReached(node)
   return isReached === undefined ? {} : { listing: { address, port, isReached } }
+}
+
+/** Leases that the node took a moment ago stay: it may have sent this heartbeat twice. */
+async function endLeasesBefore(
+  { swarms, nowMs }: TrackerParts,
+  table: PeerTable,
+  { cluster: { cluster }, node }: NodeCaller,
+): Promise<void> {
+  const ending = swarms.leasedTo(node, table.swarmsOf(node)).map((swarm) =>
+    swarms
+      .step(cluster, swarm, (state) => endLeasesOf(new Set([node]), state, nowMs()))
+      .catch((error) => {
+        // They expire soon.
+        if (!(error instanceof RefusedError)) throw error
+      }),
+  )
+  await Promise.all(ending)
 }
 
 /** Counts a report only for swarms that both nodes take part in, and by grant. */

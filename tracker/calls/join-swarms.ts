@@ -3,6 +3,7 @@ import type { Digest } from '../../core/digest.ts'
 import { swarmIdOf } from '../../core/metainfo.ts'
 import type { grantedSwarm, Peer, pullRequest } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
+import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { SwarmIdentity } from '../store/store.ts'
 import { ANSWER_PIECES_MAX, batchesFrom } from '../swarm/signed-batches.ts'
@@ -85,15 +86,20 @@ async function joinSwarm(
 ): Promise<SwarmAnswer> {
   const { digest, bytes, isWanted } = blob
   const identity = identityOf(parts, caller, pull, blob)
-  const answerBy = (state: SwarmState, nowMs: number) => ({
+  const answerBy = (isLeasing: boolean) => (state: SwarmState, nowMs: number) => ({
     epoch: state.epoch,
     batches: budget.spend(digest, state.publishedCount)
       ? batchesFrom(state, caller.cluster.signingKey.batchKey, 0)
       : [],
-    lease: isWanted ? takeLease(parts, state, { caller, pull: pull.pull, position: 0, nowMs }) : null,
+    lease: isLeasing ? takeLease(parts, state, { caller, pull: pull.pull, position: 0, nowMs }) : null,
     status: state.status,
   })
-  const answer = await parts.swarms.open(identity, answerBy, { mayBeOlder: true })
+  const open = (isLeasing: boolean) => parts.swarms.open(identity, answerBy(isLeasing), { mayBeOlder: true })
+  // One busy swarm refuses no grant: without a lease the step changes nothing, and the node asks for one itself.
+  const answer = await open(isWanted).catch((error: unknown) => {
+    if (error instanceof RefusedError && error.code === 'SWARM_BUSY') return open(false)
+    throw error
+  })
   if (answer.lease !== null) parts.metrics.leases.inc()
   return { digest, bytes, swarm: identity.swarm, peers, ...answer }
 }
