@@ -1,6 +1,6 @@
 import { farHalf, type LeasePolicy } from '../../tracker/handout/leases.ts'
 import { limitMs, PAUSE_MS, planNodes, type ScenarioName } from './scenarios.ts'
-import { World } from './world.ts'
+import { World, type Zones } from './world.ts'
 
 export interface SimRun {
   nodes: number
@@ -21,6 +21,7 @@ export interface SimOptions {
   policy?: LeasePolicy
   /** Replaces the scenario's. */
   pauseMs?: number
+  zones?: Zones
 }
 
 export function simulate(options: SimOptions): SimRun {
@@ -34,11 +35,19 @@ export function simulateWorld({
   seed = 1,
   policy = farHalf(),
   pauseMs,
+  zones,
 }: Omit<SimOptions, 'scenario'> & { scenario: ScenarioName | 'warm' }): World {
   const random = seededRandom(seed)
   const plans = planNodes(scenario, nodes, random)
   const trackerAnswersAtMs = pauseMs ?? PAUSE_MS[scenario] ?? 0
-  const world = new World({ plans, policy, trackerAnswersAtMs, doHoldersDie: scenario === 'deaths', random })
+  const world = new World({
+    plans,
+    policy,
+    trackerAnswersAtMs,
+    doHoldersDie: scenario === 'deaths',
+    zones,
+    random,
+  })
   world.run()
   return world
 }

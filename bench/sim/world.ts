@@ -14,6 +14,7 @@ import { LAYOUT, type NodePlan, ODD_SHARE, REGISTRY_BYTES_PER_MS } from './scena
 import { SimNode } from './sim-node.ts'
 import { SimOrigin } from './sim-origin.ts'
 import { HEARTBEAT_MS, SimTracker } from './sim-tracker.ts'
+import { Trunk } from './trunk.ts'
 
 /** Simulated time after which a run counts as hung. */
 const HUNG_MS = 60 * 60_000
@@ -32,7 +33,17 @@ export interface WorldOptions {
   trackerAnswersAtMs: number
   /** A tenth of the nodes with leases die soon after their first. */
   doHoldersDie: boolean
+  /** Nodes are in turn in one of these; absent: one place for all. */
+  zones?: Zones | undefined
   random(): number
+}
+
+export interface Zones {
+  count: number
+  /** What each sends to all others together. */
+  bytesPerMs: number
+  /** Whether the tracker knows them. */
+  areKnown: boolean
 }
 
 /** One swarm from the first arrival until every living node has the blob. Invariant: time never goes back. */
@@ -51,15 +62,18 @@ export class World {
   readonly #holders = new Set<SimNode>()
   /** Nodes that pull without the swarm. */
   readonly #direct = new Set<SimNode>()
+  readonly #trunks: Trunk[]
   readonly #dead: { node: number; atMs: number }[] = []
   #waiting = 0
 
   constructor(options: WorldOptions) {
-    const { plans, policy, random } = options
+    const { plans, policy, random, zones } = options
+    this.#trunks = Array.from({ length: zones?.count ?? 0 }, () => new Trunk(zones!.bytesPerMs))
     this.#options = options
     this.#heap = new EventHeap((plans.length + 1) * EVENT_KINDS)
     this.#announcements = new Announcements(plans.length, LAYOUT.pieceCount)
-    this.tracker = new SimTracker({ policy, random })
+    const isNear = (one: number, other: number) => this.#zoneOf(one) === this.#zoneOf(other)
+    this.tracker = new SimTracker({ policy, random, ...(zones?.areKnown && { isNear }) })
     this.registry = this.#newPort(plans.length, REGISTRY_BYTES_PER_MS)
     this.nodes = plans.map((plan, id) => this.#newNode(id, plan))
     for (const node of this.nodes) this.#expect(node)
@@ -77,6 +91,19 @@ export class World {
 
   get nowMs(): number {
     return this.#clock.nowMs
+  }
+
+  /** Copies of the blob that passed from zone to zone. */
+  get blobsAcrossZones(): number {
+    return this.#trunks.reduce((sum, { sentBytes }) => sum + sentBytes, 0) / LAYOUT.blobBytes
+  }
+
+  #zoneOf(node: number): number {
+    return node % Math.max(1, this.#trunks.length)
+  }
+
+  #trunkOf(from: SimNode, to: SimNode): Trunk | undefined {
+    return this.#zoneOf(from.id) === this.#zoneOf(to.id) ? undefined : this.#trunks[this.#zoneOf(from.id)]
   }
 
   get blobsFromOrigin(): number {
@@ -257,7 +284,8 @@ export class World {
   }
 
   #link(one: SimNode, other: SimNode): void {
-    const [there, back] = [new Conn(one, other), new Conn(other, one)]
+    const there = new Conn(one, other, this.#trunkOf(one, other))
+    const back = new Conn(other, one, this.#trunkOf(other, one))
     there.back = back
     back.back = there
     one.addLink({ other, outgoing: there, incoming: back })

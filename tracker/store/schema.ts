@@ -137,4 +137,7 @@ export const MIGRATIONS: readonly string[] = [
     cluster TEXT NOT NULL, id TEXT NOT NULL, copy TEXT NOT NULL, nodes INTEGER NOT NULL, PRIMARY KEY (cluster, id)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE presences ADD COLUMN zone TEXT NOT NULL DEFAULT '';
+  `,
 ]

@@ -29,14 +29,14 @@ export async function putMemoryRows(sql: Query, tracker: string, change: MemoryC
       WHERE cluster = ${cluster} AND node = ${node} AND tracker = ${tracker}`
   const presences = byKey(change.presences, (it) => `${it.cluster} ${it.node}`)
   for (const some of inParts(presences)) {
-    const rows = some.map(({ cluster, node, address, port, wire, holds }) => ({
-      ...{ cluster, node, address, port, wire },
+    const rows = some.map(({ cluster, node, address, port, wire, zone, holds }) => ({
+      ...{ cluster, node, address, port, wire, zone },
       holds: packHolds(holds),
       tracker,
     }))
     await sql`INSERT INTO presences ${sql.rows(rows)}
       ON CONFLICT (cluster, node) DO UPDATE SET address = excluded.address, port = excluded.port,
-        holds = excluded.holds, wire = excluded.wire, tracker = excluded.tracker`
+        holds = excluded.holds, wire = excluded.wire, zone = excluded.zone, tracker = excluded.tracker`
   }
   for (const some of inParts(byKey(change.acceptances, ({ id }) => id))) {
     const rows = some.map(({ id, digest, untilMs }) => ({ id, digest, until_ms: untilMs }))

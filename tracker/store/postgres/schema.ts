@@ -220,4 +220,5 @@ ${tellingTrigger('restores')}
 export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: FIRST, oldestProgram: 1 },
   { sql: RESTORES, oldestProgram: 1 },
+  { sql: "ALTER TABLE presences ADD COLUMN zone text NOT NULL DEFAULT ''", oldestProgram: 1 },
 ]
