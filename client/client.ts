@@ -324,6 +324,7 @@ export interface ClientOptions extends ClientLimits {
   dataDir: string
   /** Port 0 takes a free one. */
   peerListen: { host: string; port: number }
+  zone?: string | undefined
   registries: RegistryClients
   /** The owner intercepts what the tracker names, at its next start. */
   registriesFromTracker?: boolean

@@ -327,7 +327,7 @@ export class NodeClient implements Client {
       joinedCluster: () =>
         this.#options.trackerUrl === undefined ? readJoined(this.#options.dataDir) : undefined,
       wire: this.#options.wire,
-      listenPort: () => this.#listenPort,
+      ...{ listenPort: () => this.#listenPort, zone: this.#options.zone },
       holds: () => this.swarms.holds(),
       wantsPeers: () =>
         [...this.swarms.running()].filter(({ links }) => links.wantsPeers).map(({ swarm }) => swarm),

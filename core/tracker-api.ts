@@ -10,6 +10,7 @@ import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
 import { copied, REVOCATION_COPIES_MAX, restoreNews, revocationCopy } from './restore-api.ts'
 import { wireVersion } from './wire-version.ts'
+import { zoneName, zoneNews } from './zone.ts'
 
 /**
  * The tracker's API: one schema per message, used by both sides. JSON over HTTPS, and mutual TLS for all but the join. Binary
@@ -283,7 +284,8 @@ export const heartbeatRequest = z.strictObject({
   wire: wireVersion,
   /** The node wants a new link certificate, for the key of the node certificate of this connection. */
   wantsLinkCertificate: z.boolean().default(false),
-  /** Answers `wantsCopiesFrom`; absent otherwise. */
+  /** This and the next field answer `knowsZones` and `wantsCopiesFrom`; absent otherwise. */
+  zone: zoneName.optional(),
   copies: z.array(revocationCopy).max(REVOCATION_COPIES_MAX).optional(),
 })
 
@@ -310,7 +312,7 @@ export const heartbeatResponse = z.object({
   /** Revocations after the asker's version; all in force if `isFullRevocations`. */
   revocations: z.array(revocationSchema),
   isFullRevocations: z.boolean(),
-  ...restoreNews,
+  ...{ ...restoreNews, ...zoneNews },
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
   /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */

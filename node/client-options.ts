@@ -15,6 +15,7 @@ export function clientOptions(config: NodeConfig, registries: RegistryClients, l
     trackerUrl: config.trackerUrl,
     dataDir: config.dataDir,
     peerListen: config.peerListen,
+    zone: config.zone,
     ...cacheOptions(config),
     ...limitsOf(config),
     registries,

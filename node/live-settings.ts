@@ -11,6 +11,7 @@ export const IS_LIVE: Readonly<Record<keyof NodeConfig, boolean>> = {
   dataDir: false,
   proxyListen: false,
   peerListen: false,
+  zone: false,
   adminListen: false,
   localSocket: false,
   metricsListen: false,

@@ -23,6 +23,7 @@ export interface HeartbeatHost {
   readonly log: Logger
   readonly defects: Defects
   listenPort(): number
+  readonly zone: string | undefined
   /** Swarms that this node serves, whole or in part. */
   holds(): { swarm: SwarmId; isSeed: boolean }[]
   wantsPeers(): SwarmId[]
@@ -62,6 +63,7 @@ export class Heartbeat {
   #isAgainWanted = false
   #freshening: Promise<void> = Promise.resolve()
   #nextFreshening: Promise<void> | undefined
+  #doesTrackerKnowZones = false
   /** For a tracker that was restored from a backup and asked for them. */
   #copiesWanted: string[] | undefined
 
@@ -167,6 +169,7 @@ export class Heartbeat {
     // The tracker was replaced by an older one, which does not know the versions.
     if (isFieldRefused(error)) {
       this.#host.settings.forgetVersion()
+      this.#doesTrackerKnowZones = false
       this.#host.links.refused()
     }
     this.#host.onFailed(error)
@@ -191,6 +194,7 @@ export class Heartbeat {
     this.#told.clear()
     for (const [swarm, isSeed] of holds) this.#told.set(swarm, isSeed)
     this.#isFullWanted = answer.wantsFullInventory
+    this.#doesTrackerKnowZones = answer.knowsZones === true
     this.#takeTrust(answer)
     this.#host.settings.update(answer.registries)
     this.#host.links.heard(answer)
@@ -236,6 +240,7 @@ export class Heartbeat {
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.#host.trust.revocationsVersion,
       ...(this.#copiesWanted && { copies: this.#copiesWanted }),
+      ...(this.#doesTrackerKnowZones && this.#host.zone !== undefined && { zone: this.#host.zone }),
     }
   }
 }

@@ -708,6 +708,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     it('keeps what the tracker remembers, each as it was last, until it ends', async () => {
       const one = {
         wire: 2,
+        zone: 'east',
         ...{ cluster: RED, node: ONE, address: '10.0.0.1', port: 7 },
         holds: [
           { swarm: SWARM, isSeed: true },

@@ -14,6 +14,8 @@ export interface PresenceRecord {
   port: number
   /** The newest wire version that it speaks. */
   wire: number
+  /** '' if it has none. */
+  zone: string
   holds: { swarm: SwarmId; isSeed: boolean }[]
 }
 

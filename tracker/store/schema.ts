@@ -154,4 +154,7 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (cluster, node)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE presences ADD COLUMN zone TEXT NOT NULL DEFAULT '';
+  `,
 ]

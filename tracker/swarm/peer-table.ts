@@ -1,12 +1,13 @@
-import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { NodeId, SwarmId } from '../../core/metainfo.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
-import type { MemoryChange, PresenceRecord } from '../store/memory.ts'
+import type { PresenceRecord } from '../store/memory.ts'
 import { BadPeers } from './bad-peers.ts'
 import { type HolderNews, takeHolderNews } from './holder-news.ts'
 import { type Asking, type Membership, PeerChoice, type Presence, type SwarmPeers } from './peer-choice.ts'
 import { StockPeers } from './stock-peers.ts'
+import { ZoneCounts } from './zone-counts.ts'
 
 /**
  * Who is in which swarm. A node that is silent for `ttlMs` is forgotten. After a restart the tracker lists what it had
@@ -21,10 +22,12 @@ export interface NodeContact {
   port: number
   /** The newest wire version that it speaks; absent: as before, or the first. */
   wire?: number
+  /** Absent: as before. */
+  zone?: string
 }
 
 /** A node as it is listed. */
-export interface Listing extends Required<NodeContact> {
+export interface Listing extends Required<Omit<NodeContact, 'zone'>> {
   /** Time since its last sign of life. */
   heardAgoMs: number
   /** Absent before the tracker tried. */
@@ -47,11 +50,12 @@ export class PeerTable {
   readonly #swarms = new Map<SwarmId, SwarmPeers>()
   /** Nodes that are not saved as they are now. */
   readonly #unsaved = new Set<NodeId>()
+  readonly #zones = new ZoneCounts()
   readonly #choice: PeerChoice
 
   constructor(ttlMs: number, isDrained: (node: NodeId) => boolean = () => false) {
     this.#ttlMs = ttlMs
-    this.#choice = new PeerChoice(this.#swarms, this, isDrained)
+    this.#choice = new PeerChoice(this.#swarms, this, isDrained, this.#zones)
   }
 
   get nodeCount(): number {
@@ -174,10 +178,11 @@ export class PeerTable {
         address = '',
         port = 0,
         wire = WIRE_VERSION_FIRST,
+        zone = '',
         memberships = new Map<SwarmId, Membership>(),
       } = this.#presences.get(node) ?? {}
       const holds = [...memberships].map(([swarm, { isSeed }]) => ({ swarm, isSeed }))
-      return { node, address, port, wire, ...(holds.length > 0 ? { holds } : {}) }
+      return { node, address, port, wire, zone, ...(holds.length > 0 ? { holds } : {}) }
     })
   }
 
@@ -202,7 +207,8 @@ export class PeerTable {
    */
   chooseAll(swarms: readonly SwarmId[], asking: Asking): Peer[][] {
     this.#expire(asking.nowMs)
-    return this.#choice.all(swarms, asking, this.#presences.get(asking.asker)?.wire ?? WIRE_VERSION_FIRST)
+    const { wire = WIRE_VERSION_FIRST, zone = '' } = this.#presences.get(asking.asker) ?? {}
+    return this.#choice.all(swarms, asking, { wire, zone })
   }
 
   /** As `chooseAll`, for one swarm. */
@@ -228,6 +234,7 @@ export class PeerTable {
     const presence: Presence = known ?? {
       ...contact,
       wire: WIRE_VERSION_FIRST,
+      zone: '',
       isReached: undefined,
       expiresAtMs: 0,
       hasInventory: false,
@@ -235,11 +242,14 @@ export class PeerTable {
       toldHoldersAtMs: Number.NEGATIVE_INFINITY,
       memberships: new Map(),
     }
-    const { wire = presence.wire } = contact
+    const { wire = presence.wire, zone = presence.zone } = contact
     const isMoved = presence.address !== contact.address || presence.port !== contact.port
     if (isMoved) presence.isReached = undefined
-    if (isMoved || presence.wire !== wire) this.#unsaved.add(contact.node)
+    if (isMoved || presence.wire !== wire || presence.zone !== zone) this.#unsaved.add(contact.node)
     presence.wire = wire
+    if (known !== undefined) this.#zones.leave(known.zone)
+    this.#zones.enter(zone)
+    presence.zone = zone
     presence.address = contact.address
     presence.port = contact.port
     presence.expiresAtMs = nowMs + this.#ttlMs
@@ -258,6 +268,7 @@ export class PeerTable {
 
   #forget(presence: Presence): void {
     this.#dropAllBut(presence, new Set())
+    this.#zones.leave(presence.zone)
     this.#presences.delete(presence.node)
   }
 
@@ -303,46 +314,5 @@ export class PeerTable {
       this.#swarms.set(swarm, peers)
     }
     return isSeed ? peers.seeds : peers.leechers
-  }
-}
-
-/** One table per cluster: no node is ever listed to another cluster, whatever it claims to hold. */
-export class PeerTables {
-  readonly #ttlMs: number
-  readonly #isDrained: (cluster: ClusterId, node: NodeId) => boolean
-  readonly #byCluster = new Map<ClusterId, PeerTable>()
-
-  constructor(ttlMs: number, isDrained: (cluster: ClusterId, node: NodeId) => boolean = () => false) {
-    this.#ttlMs = ttlMs
-    this.#isDrained = isDrained
-  }
-
-  of(cluster: ClusterId): PeerTable {
-    const known = this.#byCluster.get(cluster)
-    const table = known ?? new PeerTable(this.#ttlMs, (node) => this.#isDrained(cluster, node))
-    if (known === undefined) this.#byCluster.set(cluster, table)
-    return table
-  }
-
-  restore({ cluster, ...presence }: PresenceRecord, nowMs: number): void {
-    this.of(cluster).restore(presence, nowMs)
-  }
-
-  /** Up to `nodesMax` nodes that changed since they were taken last. */
-  takeUnsaved(nodesMax: number): Pick<MemoryChange, 'presences' | 'gone'> {
-    const taken = { presences: [] as PresenceRecord[], gone: [] as MemoryChange['gone'] }
-    for (const [cluster, table] of this.#byCluster) {
-      for (const { holds, ...contact } of table.takeUnsaved(
-        nodesMax - taken.presences.length - taken.gone.length,
-      )) {
-        if (holds === undefined) taken.gone.push({ cluster, node: contact.node })
-        else taken.presences.push({ cluster, ...contact, holds })
-      }
-    }
-    return taken
-  }
-
-  nodeCount(): number {
-    return [...this.#byCluster.values()].reduce((sum, table) => sum + table.nodeCount, 0)
   }
 }

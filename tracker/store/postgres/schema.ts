@@ -259,4 +259,5 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: SEALED, oldestProgram: 1 },
   { sql: RESTORES, oldestProgram: 1 },
   { sql: ADMINISTRATION, oldestProgram: 1 },
+  { sql: "ALTER TABLE presences ADD COLUMN zone text NOT NULL DEFAULT ''", oldestProgram: 1 },
 ]
