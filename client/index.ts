@@ -19,16 +19,15 @@ export type {
   ClientOptions,
   ClientStatus,
   ImagePlan,
-  LinkTrial,
   OpenBlob,
   PinnedImage,
   PruneRequest,
   PushCopy,
   PushedBlobs,
-  Reach,
   RegistryBlob,
   RegistryFound,
 } from './client.ts'
+export type { LinkTrial, Reach } from '../core/reach-api.ts'
 export { CALL_OUTCOMES } from './client.ts'
 export { CachePinsError, CacheUnknownError, JoinFailedError } from './errors.ts'
 export { type JoinOutcome, joinCluster } from './membership/join-cluster.ts'

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { trackerConfig } from '../../tracker/config.ts'
 import { type LeasePolicy, onlyFirstPieces, type PieceRun } from '../../tracker/handout/leases.ts'
-import { nearAndFar } from '../../tracker/handout/near-and-far.ts'
+import { nearestFirst } from '../../tracker/handout/near-and-far.ts'
 import {
   choosePeers,
   PEERS_HANDED_OUT_MAX,
@@ -85,13 +85,13 @@ export class SimTracker {
       choosePeers({ ...question, peersMax, isEligible: (it) => it.node !== asker && isEligible(it) })
     if (isNear === undefined) return choose(PEERS_HANDED_OUT_MAX, () => true).map(({ node }) => node)
     const taken = new Set<Candidate>()
-    const { near, far } = nearAndFar(PEERS_HANDED_OUT_MAX, (which, count) => {
-      const isNew = (it: Candidate) => !taken.has(it) && isNear(asker, it.node) === (which === 'near')
+    const peers = nearestFirst(PEERS_HANDED_OUT_MAX, 2, (ring, count) => {
+      const isNew = (it: Candidate) => !taken.has(it) && isNear(asker, it.node) === (ring === 0)
       const chosen = choose(count, isNew)
       for (const it of chosen) taken.add(it)
       return chosen
     })
-    return shuffle([...near, ...far], random).map(({ node }) => node)
+    return shuffle(peers, random).map(({ node }) => node)
   }
 
   /**

@@ -1,6 +1,7 @@
 import { farHalf, type LeasePolicy } from '../../tracker/handout/leases.ts'
 import { limitMs, PAUSE_MS, planNodes, type ScenarioName } from './scenarios.ts'
-import { World, type Zones } from './world.ts'
+import type { Zones } from './trunk.ts'
+import { World } from './world.ts'
 
 export interface SimRun {
   nodes: number

@@ -14,7 +14,7 @@ import { HEARTBEAT_MS, LAYOUT, type NodePlan, ODD_SHARE, REGISTRY_BYTES_PER_MS }
 import { SimNode } from './sim-node.ts'
 import { SimOrigin } from './sim-origin.ts'
 import { SimTracker } from './sim-tracker.ts'
-import { Trunk } from './trunk.ts'
+import { Trunks, type Zones } from './trunk.ts'
 
 /** Simulated time after which a run counts as hung. */
 const HUNG_MS = 60 * 60_000
@@ -35,17 +35,9 @@ export interface WorldOptions {
   doHoldersDie: boolean
   /** Every machine wants a blob of each of so many images, at the same time. */
   images: number
-  /** Machines are in turn in one of these; absent: one place for all. */
+  /** Absent: one place for all. */
   zones?: Zones | undefined
   random(): number
-}
-
-export interface Zones {
-  count: number
-  /** What each sends to all others together. */
-  bytesPerMs: number
-  /** Whether the tracker knows them. */
-  areKnown: boolean
 }
 
 /**
@@ -69,18 +61,18 @@ export class World {
   readonly #holders = new Set<SimNode>()
   /** Nodes that pull without the swarm. */
   readonly #direct = new Set<SimNode>()
-  readonly #trunks: Trunk[]
+  readonly #trunks: Trunks
   readonly #dead: { node: number; atMs: number }[] = []
   #waiting = 0
 
   constructor(options: WorldOptions) {
     const { plans, policy, images, random, zones } = options
     this.#options = options
-    this.#trunks = Array.from({ length: zones?.count ?? 0 }, () => new Trunk(zones!.bytesPerMs))
+    this.#trunks = new Trunks(zones, images)
     const nodes = plans.length * images
     this.#heap = new EventHeap((nodes + 1) * EVENT_KINDS)
     this.#announcements = new Announcements(nodes, LAYOUT.pieceCount)
-    const isNear = (one: number, other: number) => this.#zoneOf(one) === this.#zoneOf(other)
+    const isNear = (one: number, other: number) => this.#trunks.isNear(one, other)
     const known = zones?.areKnown ? { isNear } : {}
     this.trackers = Array.from({ length: images }, () => new SimTracker({ policy, random, ...known }))
     this.registry = this.#newPort(nodes, REGISTRY_BYTES_PER_MS)
@@ -104,15 +96,7 @@ export class World {
 
   /** Copies of a blob that passed from zone to zone. */
   get blobsAcrossZones(): number {
-    return this.#trunks.reduce((sum, { sentBytes }) => sum + sentBytes, 0) / LAYOUT.blobBytes
-  }
-
-  #zoneOf(node: number): number {
-    return Math.floor(node / this.#options.images) % Math.max(1, this.#trunks.length)
-  }
-
-  #trunkOf(from: SimNode, to: SimNode): Trunk | undefined {
-    return this.#zoneOf(from.id) === this.#zoneOf(to.id) ? undefined : this.#trunks[this.#zoneOf(from.id)]
+    return this.#trunks.sentBytes / LAYOUT.blobBytes
   }
 
   /** Copies of every image's blob, on average. */
@@ -313,8 +297,8 @@ export class World {
   }
 
   #link(one: SimNode, other: SimNode): void {
-    const there = new Conn(one, other, this.#trunkOf(one, other))
-    const back = new Conn(other, one, this.#trunkOf(other, one))
+    const there = new Conn(one, other, this.#trunks.between(one.id, other.id))
+    const back = new Conn(other, one, this.#trunks.between(other.id, one.id))
     there.back = back
     back.back = there
     one.addLink({ other, outgoing: there, incoming: back })

@@ -295,6 +295,12 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
     this.#options.onBadPeer(this.swarm, link.node)
   }
 
+  /** Whether the peer is in another zone; undefined where the tracker did not say so. */
+  isFar(source: Source): boolean | undefined {
+    const link = this.#linkOfSource.get(source)
+    return link && this.peers.get(link.node)?.isFar
+  }
+
   close(): void {
     for (const link of this.#all()) link.close(undefined)
   }

@@ -50,6 +50,7 @@ const presence = (node: NodeId, changes = {}) => ({
     port: 7,
     wire: 2,
     zone: '',
+    rack: '',
     holds,
     tracker: 'other',
     ...changes,

@@ -709,6 +709,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       const one = {
         wire: 2,
         zone: 'east',
+        rack: 'r1',
         ...{ cluster: RED, node: ONE, address: '10.0.0.1', port: 7 },
         holds: [
           { swarm: SWARM, isSeed: true },

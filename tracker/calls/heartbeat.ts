@@ -43,9 +43,8 @@ export async function heartbeat(
   const table = parts.peers.of(cluster.cluster)
   const serveCertificate =
     question.servePublicKey === null ? null : issueServe(caller, question.servePublicKey, nowMs)
-  const { zone = '' } = question
-  const contact = { node, address, port: question.listenPort, wire: question.wire, zone }
-  const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
+  const contact = { node, address, port: question.listenPort, wire: question.wire }
+  const { wantsFullInventory } = table.heartbeat({ ...contact, ...question.location }, question, nowMs)
   parts.portTrials.see(cluster.cluster, contact, nowMs)
   parts.sharedEndpoints.see(cluster.cluster, contact, nowMs)
   await noteBadPeers(parts, table, caller, question)
@@ -64,7 +63,7 @@ export async function heartbeat(
     ...(parts.pauses.isPaused(cluster.cluster, node) ? { isPaused: true } : {}),
     ...registriesFor(parts, question),
     wire: WIRE_VERSION_KNOWN,
-    knowsZones: true,
+    knowsLocations: true,
     linkCertificate: question.wantsLinkCertificate
       ? issueLinkCertificate(cluster, { node, spki: caller.spki, nowMs })
       : null,

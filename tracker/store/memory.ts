@@ -14,8 +14,9 @@ export interface PresenceRecord {
   port: number
   /** The newest wire version that it speaks. */
   wire: number
-  /** '' if it has none. */
+  /** This and the next: '' if it has none. */
   zone: string
+  rack: string
   holds: { swarm: SwarmId; isSeed: boolean }[]
 }
 

@@ -156,5 +156,6 @@ export const MIGRATIONS: readonly string[] = [
   `,
   `
   ALTER TABLE presences ADD COLUMN zone TEXT NOT NULL DEFAULT '';
+  ALTER TABLE presences ADD COLUMN rack TEXT NOT NULL DEFAULT '';
   `,
 ]

@@ -1,13 +1,14 @@
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
+import { type NodeLocation, NOWHERE } from '../../core/location.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
 import type { PresenceRecord } from '../store/memory.ts'
 import { BadPeers } from './bad-peers.ts'
+import { Circles } from './circles.ts'
 import { type HolderNews, takeHolderNews } from './holder-news.ts'
 import { type Asking, type Membership, PeerChoice, type Presence, type SwarmPeers } from './peer-choice.ts'
 import { StockPeers } from './stock-peers.ts'
-import { ZoneCounts } from './zone-counts.ts'
 
 /**
  * Who is in which swarm. A node that is silent for `ttlMs` is forgotten. After a restart the tracker lists what it had
@@ -22,12 +23,13 @@ export interface NodeContact {
   port: number
   /** The newest wire version that it speaks; absent: as before, or the first. */
   wire?: number
-  /** Absent: as before. */
-  zone?: string
 }
 
+/** Absent: as before. */
+type Located = NodeContact & Partial<NodeLocation>
+
 /** A node as it is listed. */
-export interface Listing extends Required<Omit<NodeContact, 'zone'>> {
+export interface Listing extends Required<NodeContact> {
   /** Time since its last sign of life. */
   heardAgoMs: number
   /** Absent before the tracker tried. */
@@ -50,12 +52,12 @@ export class PeerTable {
   readonly #swarms = new Map<SwarmId, SwarmPeers>()
   /** Nodes that are not saved as they are now. */
   readonly #unsaved = new Set<NodeId>()
-  readonly #zones = new ZoneCounts()
+  readonly #circles = new Circles<Presence>()
   readonly #choice: PeerChoice
 
   constructor(ttlMs: number, isDrained: (node: NodeId) => boolean = () => false) {
     this.#ttlMs = ttlMs
-    this.#choice = new PeerChoice(this.#swarms, this, isDrained, this.#zones)
+    this.#choice = new PeerChoice(this.#swarms, this, isDrained, this.#circles)
   }
 
   get nodeCount(): number {
@@ -67,7 +69,7 @@ export class PeerTable {
   }
 
   /** A node's heartbeat. @returns whether the node must report its full inventory */
-  heartbeat(contact: NodeContact, inventory: Inventory, nowMs: number): { wantsFullInventory: boolean } {
+  heartbeat(contact: Located, inventory: Inventory, nowMs: number): { wantsFullInventory: boolean } {
     const presence = this.#touch(contact, nowMs)
     for (const membership of presence.memberships.values()) membership.handouts = 0
     if (inventory.isFullInventory) {
@@ -171,7 +173,7 @@ export class PeerTable {
   readonly markUnsaved = (node: NodeId): void => void this.#unsaved.add(node)
 
   /** Up to `nodesMax` nodes that changed since they were taken last. Without `holds`: nothing to save is left. */
-  takeUnsaved(nodesMax: number): (Required<NodeContact> & Partial<Pick<PresenceRecord, 'holds'>>)[] {
+  takeUnsaved(nodesMax: number): (Required<Located> & Partial<Pick<PresenceRecord, 'holds'>>)[] {
     return [...this.#unsaved].slice(0, nodesMax).map((node) => {
       this.#unsaved.delete(node)
       const {
@@ -179,10 +181,11 @@ export class PeerTable {
         port = 0,
         wire = WIRE_VERSION_FIRST,
         zone = '',
+        rack = '',
         memberships = new Map<SwarmId, Membership>(),
       } = this.#presences.get(node) ?? {}
       const holds = [...memberships].map(([swarm, { isSeed }]) => ({ swarm, isSeed }))
-      return { node, address, port, wire, zone, ...(holds.length > 0 ? { holds } : {}) }
+      return { node, address, port, wire, zone, rack, ...(holds.length > 0 ? { holds } : {}) }
     })
   }
 
@@ -207,8 +210,8 @@ export class PeerTable {
    */
   chooseAll(swarms: readonly SwarmId[], asking: Asking): Peer[][] {
     this.#expire(asking.nowMs)
-    const { wire = WIRE_VERSION_FIRST, zone = '' } = this.#presences.get(asking.asker) ?? {}
-    return this.#choice.all(swarms, asking, { wire, zone })
+    const presence = this.#presences.get(asking.asker)
+    return this.#choice.all(swarms, asking, { wire: presence?.wire ?? WIRE_VERSION_FIRST, presence })
   }
 
   /** As `chooseAll`, for one swarm. */
@@ -228,13 +231,12 @@ export class PeerTable {
     return { seeds: peers?.seeds.length ?? 0, leechers: peers?.leechers.length ?? 0 }
   }
 
-  #touch(contact: NodeContact, nowMs: number): Presence {
+  #touch(contact: Located, nowMs: number): Presence {
     this.#expire(nowMs)
     const known = this.#presences.get(contact.node)
     const presence: Presence = known ?? {
       ...contact,
-      wire: WIRE_VERSION_FIRST,
-      zone: '',
+      ...{ wire: WIRE_VERSION_FIRST, ...NOWHERE },
       isReached: undefined,
       expiresAtMs: 0,
       hasInventory: false,
@@ -242,14 +244,17 @@ export class PeerTable {
       toldHoldersAtMs: Number.NEGATIVE_INFINITY,
       memberships: new Map(),
     }
-    const { wire = presence.wire, zone = presence.zone } = contact
+    const { wire = presence.wire, zone = presence.zone, rack = presence.rack } = contact
     const isMoved = presence.address !== contact.address || presence.port !== contact.port
     if (isMoved) presence.isReached = undefined
-    if (isMoved || presence.wire !== wire || presence.zone !== zone) this.#unsaved.add(contact.node)
+    const isElsewhere = presence.zone !== zone || presence.rack !== rack
+    if (isMoved || isElsewhere || presence.wire !== wire) this.#unsaved.add(contact.node)
     presence.wire = wire
-    if (known !== undefined) this.#zones.leave(known.zone)
-    this.#zones.enter(zone)
-    presence.zone = zone
+    if (isElsewhere) {
+      this.#circles.delete(presence)
+      Object.assign(presence, { zone, rack })
+    }
+    this.#circles.add(presence)
     presence.address = contact.address
     presence.port = contact.port
     presence.expiresAtMs = nowMs + this.#ttlMs
@@ -268,7 +273,7 @@ export class PeerTable {
 
   #forget(presence: Presence): void {
     this.#dropAllBut(presence, new Set())
-    this.#zones.leave(presence.zone)
+    this.#circles.delete(presence)
     this.#presences.delete(presence.node)
   }
 

@@ -249,6 +249,11 @@ const ADMINISTRATION = `
 ${['admin_tokens', 'node_marks'].map(changeTold).join('\n')}
 `
 
+/** Trackers of the version before go on: they name peers as if all were in one place. */
+const LOCATIONS = `
+  ALTER TABLE presences ADD COLUMN zone text NOT NULL DEFAULT '', ADD COLUMN rack text NOT NULL DEFAULT '';
+`
+
 /** Whoever listens hears of a change of the table once its transaction has ended. */
 function changeTold(table: string): string {
   return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
@@ -259,5 +264,5 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: SEALED, oldestProgram: 1 },
   { sql: RESTORES, oldestProgram: 1 },
   { sql: ADMINISTRATION, oldestProgram: 1 },
-  { sql: "ALTER TABLE presences ADD COLUMN zone text NOT NULL DEFAULT ''", oldestProgram: 1 },
+  { sql: LOCATIONS, oldestProgram: 1 },
 ]
