@@ -5,6 +5,7 @@ import { PULL_SOURCES } from '../proxy/pull-record.ts'
 import type { PullRecords } from '../proxy/pull-records.ts'
 
 const PEER_FAILURES = ['refused', 'unreachable'] as const
+const PEER_DISTANCES = ['near', 'far'] as const
 const PEER_STATES = ['connected', ...PEER_FAILURES] as const
 
 export interface NodeMetricsParts {
@@ -56,7 +57,7 @@ function transferMetrics(metrics: Metrics, { client, records }: NodeMetricsParts
   metrics.total({
     name: 'shoal_node_peer_bytes_total',
     help: 'Bytes of blobs that this node fetched from peers of its own zone (near) and of others (far), as the tracker named them. Of peers that came by themselves, and on a node without a zone, neither is known.',
-    labels: { distance: ['near', 'far'] },
+    labels: { distance: PEER_DISTANCES },
     read: ({ distance }) => {
       const { moved } = client.status()
       return distance === 'far' ? moved.bytesFromFar : moved.bytesFromNear

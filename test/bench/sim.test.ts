@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { EventHeap } from '../../bench/sim/event-heap.ts'
 import { parseSimCommand } from '../../bench/sim/options.ts'
 import { Port } from '../../bench/sim/port.ts'
-import { BLOCK_BYTES, SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
+import { BLOCK_BYTES, NODE_BYTES_PER_MS, SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
 import { simulate, simulateWorld, summarise } from '../../bench/sim/simulate.ts'
 import { simulateAll } from '../../bench/sim/simulate-all.ts'
 import { firstFreeRun } from '../../tracker/handout/leases.ts'
@@ -46,6 +46,20 @@ describe('the simulation', () => {
     expect(doneAtMs(two) / doneAtMs(one)).toBeLessThan(2.3)
     const run = summarise({ nodes: 30, scenario: 'flash', images: 2 }, two)
     expect(run.makespanOverLimit).toBeLessThan(1.3)
+  })
+
+  it('keeps more of the traffic within zones that the tracker knows, also for several images at once', () => {
+    const run = (areKnown: boolean, images: number) => {
+      const zones = { count: 3, bytesPerMs: 4 * NODE_BYTES_PER_MS, areKnown }
+      const world = simulateWorld({ nodes: 45, scenario: 'flash', images, zones })
+      expect(world.nodes.filter(({ have }) => !have.isFull)).toEqual([])
+      return world.blobsAcrossZones / images
+    }
+    for (const images of [1, 2]) {
+      const [known, unknown] = [run(true, images), run(false, images)]
+      expect(known).toBeLessThan(unknown * 0.9)
+      expect(known).toBeGreaterThan(1)
+    }
   })
 
   it('has the nodes of a lost tracker wait for another one, and the others not', () => {
