@@ -1,6 +1,7 @@
 import type { Client, ClientOptions } from './client.ts'
 import { NodeClient } from './node-client.ts'
 
+export type { LinkTrial, Reach } from '../core/reach-api.ts'
 /**
  * The transfer engine's public surface: `shoal node` starts one client and the proxy pulls blobs through it.
  * Nothing outside this folder imports any other file of it.
@@ -27,7 +28,6 @@ export type {
   RegistryBlob,
   RegistryFound,
 } from './client.ts'
-export type { LinkTrial, Reach } from '../core/reach-api.ts'
 export { CALL_OUTCOMES } from './client.ts'
 export { CachePinsError, CacheUnknownError, JoinFailedError } from './errors.ts'
 export { type JoinOutcome, joinCluster } from './membership/join-cluster.ts'

@@ -40,7 +40,9 @@ export function limitsOf(config: NodeConfig): ClientLimits {
 /** @throws ConfigError for a rack without a zone */
 export function locationOf({ zone = '', rack = '' }: NodeConfig): NodeLocation {
   if (zone !== '' || rack === '') return { zone, rack }
-  throw new ConfigError('rack: racks are told apart within their zone', { hint: 'Set zone too, or remove rack.' })
+  throw new ConfigError('rack: racks are told apart within their zone', {
+    hint: 'Set zone too, or remove rack.',
+  })
 }
 
 function readJoinToken(path: string): string {

@@ -80,7 +80,11 @@ export const joinCommand = command({
 
 /** Before the join: a node that is started by it reads the settings. @throws ConfigError @returns what was put there */
 function putLocation(
-  { zone, rack, 'config-file': file = NODE_CONFIG_FILE }: Record<'zone' | 'rack' | 'config-file', string | undefined>,
+  {
+    zone,
+    rack,
+    'config-file': file = NODE_CONFIG_FILE,
+  }: Record<'zone' | 'rack' | 'config-file', string | undefined>,
   config: Readonly<NodeConfig>,
 ): string[] {
   const given = { ...(zone && { zone }), ...(rack && { rack }) }

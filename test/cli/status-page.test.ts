@@ -69,7 +69,10 @@ describe('a page', () => {
     })
     const status = wellStatus({
       ...{ pulls: [hostile, { ...hostile, outcome: 'running' }] },
-      node: { version: HOSTILE, started: new Date(NOW_MS).toISOString(), joined: false, reason: HOSTILE },
+      node: {
+        ...{ version: HOSTILE, started: new Date(NOW_MS).toISOString(), joined: false, reason: HOSTILE },
+        ...{ zone: HOSTILE, rack: HOSTILE },
+      },
       tracker: { url: HOSTILE, state: HOSTILE, since: new Date(NOW_MS).toISOString() },
       registries: [{ host: HOSTILE, state: HOSTILE, kinds: [], conditions: [] }],
       conditions: [

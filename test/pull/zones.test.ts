@@ -30,8 +30,8 @@ let silent: SilentPort[] = []
 let members: Member[] = []
 
 afterEach(async () => {
-  for (const { tracker } of members) await tracker.close()
-  for (const port of silent) await port.close()
+  for (const { tracker } of members.splice(0)) await tracker.close()
+  for (const port of silent.splice(0)) await port.close()
   await cluster?.close()
 })
 

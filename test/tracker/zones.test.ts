@@ -141,17 +141,18 @@ it('a blob that only far nodes hold is named with its holders, among many that a
   }
 })
 
-it.each(
-  [0, 1, FAR_PEERS_MAX, 24].flatMap((max) => [1, 2, 3].map((rings) => ({ max, rings }))),
-)('never chooses more than $max of $rings rings, and no less where there are enough', ({ max, rings }) => {
-  const asked: number[] = []
-  const chosen = nearestFirst(max, rings, (_, wanted) => {
-    asked.push(wanted)
-    return Array.from({ length: wanted }, (__, at) => at)
-  })
-  expect(chosen).toHaveLength(max)
-  for (const wanted of asked) expect(wanted).toBeGreaterThan(0)
-})
+it.each([0, 1, FAR_PEERS_MAX, 24].flatMap((max) => [1, 2, 3].map((rings) => ({ max, rings }))))(
+  'never chooses more than $max of $rings rings, and no less where there are enough',
+  ({ max, rings }) => {
+    const asked: number[] = []
+    const chosen = nearestFirst(max, rings, (_, wanted) => {
+      asked.push(wanted)
+      return Array.from({ length: wanted }, (__, at) => at)
+    })
+    expect(chosen).toHaveLength(max)
+    for (const wanted of asked) expect(wanted).toBeGreaterThan(0)
+  },
+)
 
 it('the tracker takes a location of strict form, and says that it knows locations', async () => {
   const world = await startWorld()

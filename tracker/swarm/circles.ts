@@ -91,11 +91,7 @@ function circleOf<Node extends Located>(circles: Map<string, Circle<Node>>, key:
   return circle
 }
 
-function deleteFrom<Node extends Located>(
-  circles: Map<string, Circle<Node>>,
-  key: string,
-  node: Node,
-): void {
+function deleteFrom<Node extends Located>(circles: Map<string, Circle<Node>>, key: string, node: Node): void {
   const circle = circles.get(key)
   circle?.delete(node)
   if (circle?.size === 0) circles.delete(key)

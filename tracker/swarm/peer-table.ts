@@ -1,5 +1,5 @@
+import { NOWHERE, type NodeLocation } from '../../core/location.ts'
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
-import { type NodeLocation, NOWHERE } from '../../core/location.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
