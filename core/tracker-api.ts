@@ -3,6 +3,7 @@ import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
 import { holdersNews } from './holders-api.ts'
+import { locationNews, nodeLocation } from './location.ts'
 import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
 import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
@@ -60,6 +61,8 @@ export const peerSchema = z.object({
    * left, since others may reach what the tracker cannot. Only in answers to nodes with links.
    */
   dialsOnly: z.boolean().optional(),
+  /** Whether it is in another zone than the asker. Only in answers to nodes with links and a zone. */
+  isFar: z.boolean().optional(),
 })
 
 export const hashBatchSchema = z
@@ -283,7 +286,8 @@ export const heartbeatRequest = z.strictObject({
   wire: wireVersion,
   /** The node wants a new link certificate, for the key of the node certificate of this connection. */
   wantsLinkCertificate: z.boolean().default(false),
-  /** Answers `wantsCopiesFrom`; absent otherwise. */
+  /** This and the next field answer `knowsLocations` and `wantsCopiesFrom`; absent otherwise. */
+  location: nodeLocation.optional(),
   copies: z.array(revocationCopy).max(REVOCATION_COPIES_MAX).optional(),
 })
 
@@ -310,7 +314,7 @@ export const heartbeatResponse = z.object({
   /** Revocations after the asker's version; all in force if `isFullRevocations`. */
   revocations: z.array(revocationSchema),
   isFullRevocations: z.boolean(),
-  ...restoreFields,
+  ...{ ...restoreFields, ...locationNews },
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
   /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */

@@ -300,6 +300,12 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
     this.#options.onBadPeer(this.swarm, link.node)
   }
 
+  /** Whether the peer is in another zone; undefined where the tracker did not say so. */
+  isFar(source: Source): boolean | undefined {
+    const link = this.#linkOfSource.get(source)
+    return link && this.peers.get(link.node)?.isFar
+  }
+
   /** Serves nobody from now on. A download goes on over new links. */
   withdraw(): void {
     this.isWithdrawn = true

@@ -132,7 +132,7 @@ export class Swarm implements OriginHost {
   #hasStalled = false
   #ticker: NodeJS.Timeout | undefined
   #fillTimer: NodeJS.Timeout | undefined
-  #bytesFromPeers = 0
+  readonly #fromPeers = { bytesFromPeers: 0, bytesFromNear: 0, bytesFromFar: 0 }
   /** Bytes that readers found here. */
   bytesFromCache = 0
   /** Pieces that came from peers since the start, for the account of readers. */
@@ -287,7 +287,7 @@ export class Swarm implements OriginHost {
   get moved(): BytesMoved {
     return {
       bytesFromRegistry: this.#origin.bytes,
-      bytesFromPeers: this.#bytesFromPeers,
+      ...this.#fromPeers,
       bytesFromCache: this.bytesFromCache,
       bytesToPeers: this.links.bytesSent,
     }
@@ -575,6 +575,8 @@ export class Swarm implements OriginHost {
 
   async #takeFromPeer(assembly: Assembly): Promise<void> {
     const { piece, length, source, copy } = assembly
+    // Its link may have ended when the piece is written.
+    const isFar = this.links.isFar(source)
     let isKept = false
     try {
       const taking = copy.stream
@@ -583,7 +585,7 @@ export class Swarm implements OriginHost {
       const outcome = await this.#writing(taking).catch(() => 'unwritten' as const)
       if (outcome === 'wrong')
         this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
-      if (outcome === 'kept' || outcome === 'known') this.#bytesFromPeers += length
+      if (outcome === 'kept' || outcome === 'known') this.#countFromPeer(length, isFar)
       if (outcome === 'kept') {
         this.fromPeers.add(piece)
         isKept = this.#onKept(piece, 'peer', copy.buffer)
@@ -591,6 +593,12 @@ export class Swarm implements OriginHost {
     } finally {
       this.#download.settle(assembly, { isKept })
     }
+  }
+
+  #countFromPeer(bytes: number, isFar: boolean | undefined): void {
+    this.#fromPeers.bytesFromPeers += bytes
+    if (isFar === false) this.#fromPeers.bytesFromNear += bytes
+    if (isFar === true) this.#fromPeers.bytesFromFar += bytes
   }
 
   /** A full or broken disk ends the download here; its readers continue with the registry. */

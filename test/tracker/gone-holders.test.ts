@@ -10,7 +10,7 @@ import {
   HOLDER_LOOKS_AT_ONCE_MAX,
   HOLDER_SILENT_MS,
 } from '../../tracker/swarm/gone-holders.ts'
-import { PeerTables } from '../../tracker/swarm/peer-table.ts'
+import { PeerTables } from '../../tracker/swarm/peer-tables.ts'
 import { startWorld, type TestCluster, type TestNode, type World } from './test-tracker.ts'
 
 let world: World

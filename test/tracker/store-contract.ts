@@ -710,6 +710,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     it('keeps what the tracker remembers, each as it was last, until it ends', async () => {
       const one = {
         wire: 2,
+        zone: 'east',
+        rack: 'r1',
         ...{ cluster: RED, node: ONE, address: '10.0.0.1', port: 7 },
         holds: [
           { swarm: SWARM, isSeed: true },

@@ -48,7 +48,7 @@ export async function heartbeat(
   const contact = { node, address, port: question.listenPort, wire: question.wire }
   // Nobody asked for it: the node has started again, and fetches nothing of what it had leased before.
   if (question.isFullInventory && table.isHeardHere(node)) await endLeasesBefore(parts, table, caller)
-  const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
+  const { wantsFullInventory } = table.heartbeat({ ...contact, ...question.location }, question, nowMs)
   parts.portTrials.see(cluster.cluster, contact, nowMs)
   parts.sharedEndpoints.see(cluster.cluster, contact, nowMs)
   await noteBadPeers(parts, table, caller, question)
@@ -67,6 +67,7 @@ export async function heartbeat(
     ...(parts.pauses.isPaused(cluster.cluster, node) ? { isPaused: true } : {}),
     ...registriesFor(parts, question),
     wire: WIRE_VERSION_KNOWN,
+    knowsLocations: true,
     linkCertificate: question.wantsLinkCertificate
       ? issueLinkCertificate(cluster, { node, spki: caller.spki, nowMs })
       : null,

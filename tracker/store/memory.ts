@@ -14,6 +14,9 @@ export interface PresenceRecord {
   port: number
   /** The newest wire version that it speaks. */
   wire: number
+  /** This and the next: '' if it has none. */
+  zone: string
+  rack: string
   holds: { swarm: SwarmId; isSeed: boolean }[]
 }
 

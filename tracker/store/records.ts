@@ -294,8 +294,9 @@ function disputeOf(row: Row): DisputeRecord {
   }
 }
 
-export function presenceOf({ cluster, node, address, port, wire, holds }: Row): PresenceRecord {
-  return { cluster, node, address, port, wire, holds: holdsOf(bytes(holds)) } as PresenceRecord
+export function presenceOf({ cluster, node, address, port, wire, zone, rack, holds }: Row): PresenceRecord {
+  const location = { zone, rack }
+  return { cluster, node, address, port, wire, ...location, holds: holdsOf(bytes(holds)) } as PresenceRecord
 }
 
 export function acceptanceOf({ id, digest, until_ms: untilMs, mark }: Row): Marked<AcceptanceRecord> {

@@ -158,4 +158,8 @@ export const MIGRATIONS: readonly string[] = [
   -- sealed: the row's other columns
   ALTER TABLE admin_tokens ADD COLUMN sealed BLOB;
   `,
+  `
+  ALTER TABLE presences ADD COLUMN zone TEXT NOT NULL DEFAULT '';
+  ALTER TABLE presences ADD COLUMN rack TEXT NOT NULL DEFAULT '';
+  `,
 ]

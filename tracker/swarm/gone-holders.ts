@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
-import type { PeerTables } from './peer-table.ts'
+import type { PeerTables } from './peer-tables.ts'
 import type { SwarmState } from './swarm-state.ts'
 
 /** A holder that has published nothing of a lease for this time may be gone. */

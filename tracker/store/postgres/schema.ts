@@ -254,6 +254,11 @@ const SEALED_ADMINISTRATORS = `
   ALTER TABLE admin_tokens ADD COLUMN sealed bytea;
 `
 
+/** Trackers of the version before go on: they name peers as if all were in one place. */
+const LOCATIONS = `
+  ALTER TABLE presences ADD COLUMN zone text NOT NULL DEFAULT '', ADD COLUMN rack text NOT NULL DEFAULT '';
+`
+
 /** Whoever listens hears of a change of the table once its transaction has ended. */
 function changeTold(table: string): string {
   return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
@@ -265,4 +270,5 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: RESTORES, oldestProgram: 1 },
   { sql: ADMINISTRATION, oldestProgram: 1 },
   { sql: SEALED_ADMINISTRATORS, oldestProgram: 1 },
+  { sql: LOCATIONS, oldestProgram: 1 },
 ]
