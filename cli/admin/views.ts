@@ -1,6 +1,6 @@
-import { X509Certificate } from 'node:crypto'
+import { createHash, X509Certificate } from 'node:crypto'
 import { byteSize } from '../../core/byte-size.ts'
-import { durationText } from '../../core/time-text.ts'
+import { durationText, utcSecondsText, utcText } from '../../core/time-text.ts'
 import { type Cell, type Column, counted, type Style, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
 
@@ -9,7 +9,6 @@ import { callCommand, tableView } from './call-command.ts'
 const ID_CHARS = 12
 const shortId = (id: string) => id.slice(0, ID_CHARS)
 const shortDigest = (digest: string) => digest.replace(/^sha256:/, '').slice(0, ID_CHARS)
-const timeText = (atMs: number) => `${new Date(atMs).toISOString().slice(0, 16).replace('T', ' ')}`
 const agoText = (ms: number | null) => (ms === null ? 'silent' : `${durationText(ms)} ago`)
 const labelText = (labels: Record<string, string>) =>
   Object.entries(labels)
@@ -21,8 +20,8 @@ export const clusterLsCommand = callCommand('clusters.list', {
     [
       { title: 'NAME', isFlexible: true },
       { title: 'CLUSTER' },
-      { title: 'AUTHORITIES', align: 'right' },
-      { title: 'KEYS', align: 'right' },
+      { title: 'AUTHORITIES', align: 'right', isSpare: true },
+      { title: 'KEYS', align: 'right', isSpare: true },
       { title: 'CHANGE' },
     ],
     ({ clusters }) => clusters,
@@ -50,7 +49,7 @@ export const keyLsCommand = callCommand('clusters.list', {
           ...{
             name: it.name,
             kind: 'signing key',
-            key: Buffer.from(key, 'base64url').toString('hex').slice(0, 16),
+            key: createHash('sha256').update(Buffer.from(key, 'base64url')).digest('hex').slice(0, 16),
           },
           standing: standingOf(at, 'signs', it.keyRotation?.previousEndsAtMs),
         })),
@@ -66,7 +65,7 @@ function fingerprintOf(pem: string): string {
 
 function standingOf(at: number, verb: string, endsAtMs: number | undefined): string {
   if (at === 0) return verb
-  return endsAtMs === undefined ? 'trusted' : `trusted until ${timeText(endsAtMs)} at the latest`
+  return endsAtMs === undefined ? 'trusted' : `trusted until ${utcText(endsAtMs)} at the latest`
 }
 
 const NODE_COLUMNS: Column[] = [
@@ -74,8 +73,8 @@ const NODE_COLUMNS: Column[] = [
   { title: 'ADDRESS' },
   { title: 'STATE' },
   { title: 'HEARD' },
-  { title: 'BLOBS', align: 'right' },
-  { title: 'JOINED' },
+  { title: 'BLOBS', align: 'right', isSpare: true },
+  { title: 'JOINED', isSpare: true },
   { title: 'LABELS', isFlexible: true },
 ]
 
@@ -89,7 +88,7 @@ export const nodeLsCommand = callCommand('nodes.list', {
       stateCell(node),
       agoText(node.heardAgoMs),
       String(node.swarms),
-      timeText(node.joinedAtMs),
+      utcText(node.joinedAtMs),
       labelText(node.labels),
     ],
     'no node fits',
@@ -122,11 +121,11 @@ export const nodeInspectCommand = callCommand('nodes.inspect', {
       ...fact('joined from', node.address),
       ...fact('peers are sent to', at + reached),
       ...fact('blobs', String(node.swarms)),
-      ...fact('joined', timeText(node.joinedAtMs)),
-      ...fact('certificate', `of ${timeText(node.renewedAtMs)}`),
+      ...fact('joined', utcText(node.joinedAtMs)),
+      ...fact('certificate', `of ${utcText(node.renewedAtMs)}`),
       ...fact('wire version', String(node.wire)),
       ...fact('labels', labelText(node.labels) || 'none'),
-      ...revocations.flatMap(({ sequence, atMs }) => fact('revocation', `${sequence}, of ${timeText(atMs)}`)),
+      ...revocations.flatMap(({ sequence, atMs }) => fact('revocation', `${sequence}, of ${utcText(atMs)}`)),
     ]
     function fact(name: string, text: string): string[] {
       return wrappedLines(text, name.padEnd(19), look)
@@ -147,8 +146,8 @@ export const revocationLsCommand = callCommand('revocations.list', {
     ({ sequence, kind, target, atMs, endsAtMs, isLeft }) => [
       String(sequence),
       kind,
-      target,
-      timeText(atMs),
+      shortId(target),
+      utcText(atMs),
       isLeft ? 'it left' : endsAtMs === null ? 'an administrator' : 'the tracker’s verdict',
     ],
     'nothing is revoked',
@@ -159,7 +158,7 @@ export const pauseLsCommand = callCommand('pauses.list', {
   view: tableView(
     [{ title: 'CLUSTER' }, { title: 'NODE', isFlexible: true }, { title: 'SINCE' }],
     ({ pauses }) => pauses,
-    ({ cluster, node, atMs }) => [cluster, node ?? 'all of them', timeText(atMs)],
+    ({ cluster, node, atMs }) => [cluster, node === null ? 'all of them' : shortId(node), utcText(atMs)],
     'nothing is paused',
   ),
 })
@@ -179,8 +178,8 @@ export const imageLsCommand = callCommand('images.list', {
   view: tableView(
     [
       REPOSITORY_COLUMN,
-      { title: 'CLUSTER' },
-      { title: 'PULLS', align: 'right' },
+      { title: 'CLUSTER', isSpare: true },
+      { title: 'PULLS', align: 'right', isSpare: true },
       { title: 'NODES', align: 'right' },
       { title: 'LAST PULL' },
     ],
@@ -190,7 +189,7 @@ export const imageLsCommand = callCommand('images.list', {
       cluster,
       String(pulls),
       String(nodes),
-      timeText(newestPullAtMs),
+      utcText(newestPullAtMs),
     ],
     'no pull is on record',
   ),
@@ -210,14 +209,14 @@ const SWARM_COLUMNS: Column[] = [
   { title: 'BLOB' },
   { title: 'SWARM' },
   { title: 'REGISTRY', isFlexible: true },
-  { title: 'SIZE', align: 'right' },
+  { title: 'SIZE', align: 'right', isSpare: true },
   { title: 'SEEDS', align: 'right' },
   { title: 'FETCH', align: 'right' },
-  { title: 'HASHES' },
+  { title: 'HASHES', isSpare: true },
 ]
 const swarmCells = (it: SwarmLine): Cell[] => [
   shortDigest(it.digest),
-  it.swarm,
+  shortId(it.swarm),
   it.registry,
   byteSize(it.bytes),
   String(it.seeds),
@@ -278,16 +277,16 @@ export const pullLsCommand = callCommand('pulls.list', {
     [
       { title: 'PULL' },
       { title: 'IMAGE', isFlexible: true },
-      { title: 'NODE' },
-      { title: 'GRANTED' },
+      { title: 'NODE', isSpare: true },
+      { title: 'GRANTED', isSpare: true },
       { title: 'BLOBS' },
     ],
     ({ pulls }) => pulls,
     (it, nowMs) => [
-      it.pull,
+      shortId(it.pull),
       `${it.registry}/${it.repository}`,
       shortId(it.node),
-      timeText(it.grantedAtMs),
+      utcText(it.grantedAtMs),
       pullState(it, nowMs),
     ],
     'no pull fits',
@@ -303,11 +302,12 @@ export const pullInspectCommand = callCommand('pulls.inspect', {
       `node           ${pull.node}`,
       `state          ${typeof state === 'string' ? state : state.text}`,
       ...wrappedLines(pull.subject || 'none', 'subject        ', look),
-      `granted        ${timeText(pull.grantedAtMs)}`,
-      `certificate    until ${timeText(pull.expiresAtMs)}, key ${keySha256}`,
+      `granted        ${utcText(pull.grantedAtMs)}`,
+      `certificate    until ${utcText(pull.expiresAtMs)}`,
+      `key            ${keySha256}`,
       `token          ${tokenHash ?? 'none'}`,
-      ...blobs.map(({ digest, isComplete }) =>
-        `blob           ${digest} ${isComplete ? 'complete' : ''}`.trimEnd(),
+      ...blobs.flatMap(({ digest, isComplete }) =>
+        wrappedLines(isComplete ? `${digest} complete` : digest, 'blob           ', look),
       ),
     ]
   },
@@ -315,9 +315,14 @@ export const pullInspectCommand = callCommand('pulls.inspect', {
 
 export const auditCommand = callCommand('audit.list', {
   view: tableView(
-    [{ title: 'WHEN' }, { title: 'WHO' }, { title: 'WHAT' }, { title: 'TO', isFlexible: true }],
+    [
+      { title: 'WHEN', isSpare: true },
+      { title: 'WHO' },
+      { title: 'WHAT' },
+      { title: 'TO', isFlexible: true },
+    ],
     ({ entries }) => entries,
-    ({ atMs, actor, action, target }) => [timeText(atMs), actor, action, target],
+    ({ atMs, actor, action, target }) => [utcSecondsText(atMs), actor, action, target],
     'no entry fits',
   ),
 })
@@ -340,6 +345,6 @@ function valueText(value: unknown): string {
 
 export const whoamiCommand = callCommand('self.show', {
   view: ({ name, role, endsAtMs }) => [
-    `${name}, with the role ${role}${endsAtMs === null ? '' : `, until ${timeText(endsAtMs)}`}`,
+    `${name}, with the role ${role}${endsAtMs === null ? '' : `, until ${utcText(endsAtMs)}`}`,
   ],
 })

@@ -43,7 +43,10 @@ it('lists the key, withdraws it by its id, and lists it as withdrawn', async () 
   expect(line).toMatch(
     /^[0-9a-f]{16} {2}localhost:\d+ {2}issuer "token server", audience "registry": trusted from 20/,
   )
-  expect(await tokenKeys('--withdraw', id)).toMatch(new RegExp(`^${id} .*: withdrawn 20\\d\\d-\\S+Z\n$`))
+  expect(JSON.parse(await tokenKeys('--json'))).toMatchObject([{ id, withdrawnAtMs: null }])
+  expect(await tokenKeys('--withdraw', id)).toMatch(
+    new RegExp(`^${id} .*: withdrawn 20\\d\\d-\\S+ \\S+ UTC\n$`),
+  )
   expect(await tokenKeys()).toMatch(/: withdrawn 20/)
   expect((await node.pull()).body.error.code).toBe('TOKEN_KEY_UNTRUSTED')
 })
