@@ -18,8 +18,14 @@ describe('shoal admin key rotate', () => {
   const administer = (...argv: string[]) => admin(...argv, `--data-dir=${world.dataDir}`)
 
   it.each([
-    ['authority', /^the new authority of c\w{16} issues from 20\d\d-\S+Z on; nodes renew by themselves\n/],
-    ['signing-key', /^the new signing key of c\w{16} signs from 20\d\d-\S+Z on; nodes renew by themselves\n/],
+    [
+      'authority',
+      /^the new authority of c\w{16} issues from 20\d\d-\S+ \S+ UTC on; nodes renew by themselves\n/,
+    ],
+    [
+      'signing-key',
+      /^the new signing key of c\w{16} signs from 20\d\d-\S+ \S+ UTC on; nodes renew by themselves\n/,
+    ],
   ])('begins a change of the %s, once at a time, and ends it when nodes have renewed', async (what, said) => {
     world.clockOffsetMs = 0
     const begun = await administer('key', 'rotate', what, cluster)

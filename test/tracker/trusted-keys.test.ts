@@ -383,7 +383,7 @@ describe('a key that an administrator withdraws', () => {
     const stranger = world.remoteAdmin({ ca })
     for (const path of ['/admin/v1/token-keys', '/admin/v1/token-keys/0123456789abcdef/withdrawal']) {
       const answer = await stranger.request(path.endsWith('s') ? 'GET' : 'POST', path)
-      expect(answer.body.error.code).toBe('CERTIFICATE_REQUIRED')
+      expect(answer.body.error.code).toBe('LOGIN_REQUIRED')
     }
   })
 })
