@@ -40,16 +40,18 @@ export type RemoteAccess = {
     }
 )
 
-/** The audit log's page is the largest answer. */
-const ANSWER_BYTES_MAX = 1024 * 1024
+/** Bound of an answer, in bytes: a page of nodes with all the labels that they may have stays below. */
+export const ADMIN_ANSWER_BYTES_MAX = 8 * 1024 * 1024
 /** The tracker is on this machine. */
 const PATIENCE_MS = 10_000
 const PEM_BLOCK = /-----BEGIN ([A-Z ]+)-----[\s\S]+?-----END \1-----/g
 
 const ADMIN_HINT =
-  'It listens on the tracker’s own machine; check that the tracker runs, and --admin-url. A locked tracker wants `shoal tracker unlock` first.'
+  'Check that the tracker runs, and the URL (--admin-url, or that of the profile): without adminListen it is on the tracker’s own machine only. A locked tracker wants `shoal tracker unlock` first.'
 const SOCKET_HINT =
   'Run this on the tracker’s machine, and check that the tracker runs, and --data-dir. A locked tracker wants `shoal tracker unlock` first.'
+const UNVERIFIED_HINT =
+  'Its certificate is not of an authority that is trusted here, or not for this name: give --admin-ca-file, and the name that the certificate has.'
 const NOT_YOURS_HINT = 'Run this as the user that the tracker runs as, or as root.'
 const LOCKED_HINT =
   'It exists while the tracker waits for its key. Check that the tracker runs, and --data-dir.'
@@ -249,10 +251,11 @@ function exchange(sent: ClientRequest, body: string, { where, hint }: Place): Pr
     const fail = (cause: Error) => {
       const why = (cause as NodeJS.ErrnoException).code ?? cause.message
       const isClosed = why === 'EACCES' || why === 'EPERM'
+      const isUnverified = /CERT|VERIFY/.test(why)
       reject(
-        new AdminUnavailableError(`cannot reach ${where} (${why})`, {
+        new AdminUnavailableError(`${isUnverified ? 'cannot verify' : 'cannot reach'} ${where} (${why})`, {
           cause,
-          hint: isClosed ? NOT_YOURS_HINT : hint,
+          hint: isClosed ? NOT_YOURS_HINT : isUnverified ? UNVERIFIED_HINT : hint,
         }),
       )
     }
@@ -263,7 +266,7 @@ function exchange(sent: ClientRequest, body: string, { where, hint }: Place): Pr
       let bytes = 0
       response.on('data', (chunk: Buffer) => {
         bytes += chunk.length
-        if (bytes > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'))
+        if (bytes > ADMIN_ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'))
         else chunks.push(chunk)
       })
       response.on('error', fail)

@@ -1,5 +1,9 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { FlagValues } from '../core/command.ts'
 import { UsageError } from '../core/errors.ts'
+import { ADMIN_SOCKET } from '../core/tracker-sockets.ts'
+import { isOfThisUser, UP_DATA_DIR, UP_TRACKER_DIR } from '../core/up-folders.ts'
 import type { AdminAccess } from './admin-client.ts'
 import { profileAccess } from './admin-profile.ts'
 import type { NewFile } from './key-files.ts'
@@ -8,12 +12,14 @@ import { readTextFile, writeNewFiles } from './key-files.ts'
 /** Ten years; for no end, omit the flag. */
 const HOURS_MAX = 10 * 365 * 24
 
-/** The tracker's data folder, like `shoal tracker --data-dir`. */
+/** Default of `shoal tracker --data-dir`. */
+export const TRACKER_DATA_DIR = '/var/lib/shoal-tracker'
+
+/** The tracker's data folder. */
 export const DATA_DIR_FLAG = {
   type: 'string',
   value: 'folder',
-  default: '/var/lib/shoal-tracker',
-  description: "The tracker's data folder; a running tracker accepts commands on a socket in it.",
+  description: `The tracker's data folder; a running tracker accepts commands on a socket in it. Default: ${TRACKER_DATA_DIR}, or that of \`shoal up\` in this folder.`,
 } as const
 
 /** Flags of the commands that talk to a tracker. */
@@ -70,7 +76,15 @@ export function adminAccess(values: FlagValues<typeof ADMIN_FLAGS>): AdminAccess
   if (values.profile !== undefined) return profileAccess(values.profile)
   if (pemFile !== undefined) return { url, pemFile }
   if (tokenFile !== undefined) return { url, tokenFile, caFile: values['admin-ca-file'] }
-  return { dataDir: values['data-dir'] }
+  return { dataDir: trackerDataDir(values['data-dir']) }
+}
+
+/** Which tracker of this machine a command talks to: that of the flag; else the package's; else that of `shoal up` in this folder. */
+export function trackerDataDir(named: string | undefined, usual = TRACKER_DATA_DIR): string {
+  if (named !== undefined) return named
+  const up = join(UP_DATA_DIR, UP_TRACKER_DIR)
+  const isUp = !existsSync(join(usual, ADMIN_SOCKET)) && isOfThisUser(join(up, ADMIN_SOCKET))
+  return isUp ? up : usual
 }
 
 export const JOIN_TOKEN_FLAGS = {

@@ -1,14 +1,13 @@
-import { existsSync, lstatSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { request } from 'node:http'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import type { FlagValues, Outside } from '../core/command.ts'
 import { NODE_DATA_DIR } from '../core/consent.ts'
-import { DataFolderError, ensureFolder } from '../core/data-folder.ts'
+import { isOfThisUser, UP_DATA_DIR, UP_NODE_DIR } from '../core/up-folders.ts'
 import { RUN_DIR, SOCKET_FILE, SOCKET_GROUP } from '../node/local-socket.ts'
 import { NodeAnswerError, NodeDeniedError, NodeDownError, NodeRefusedError } from './errors.ts'
 import { NODE_CONFIG_FILE } from './node-config-file.ts'
-import { UP_DATA_DIR, UP_NODE_DIR } from './up-folders.ts'
 
 /** How a command of this machine asks its node: over the local API, wherever the socket of that node is. */
 
@@ -102,23 +101,8 @@ export function localNode(values: NodeFlagValues, { env }: Pick<Outside, 'env'>)
   if (configured !== undefined) return new LocalNode([configured])
   const dataDir = env.SHOAL_NODE_DATA_DIR || settings.dataDir || NODE_DATA_DIR
   const up = socketIn(upNodeDir(env))
-  // In a folder that others write to, somebody else may answer.
   const isForeign = existsSync(up) && !isOfThisUser(up)
   return new LocalNode([RUN_DIR, dataDir].map(socketIn).concat(isForeign ? [] : [up]))
-}
-
-/** Whether the socket is this user's or root's, and nobody else can put another one in its place. */
-export function isOfThisUser(path: string): boolean {
-  const found = lstatSync(path, { throwIfNoEntry: false })
-  if (found === undefined || found.isSymbolicLink()) return false
-  if (found.uid !== 0 && found.uid !== process.geteuid?.()) return false
-  try {
-    ensureFolder(dirname(path))
-    return true
-  } catch (error) {
-    if (error instanceof DataFolderError) return false
-    throw error
-  }
 }
 
 /** The data folder, by the same rule. */

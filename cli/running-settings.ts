@@ -1,7 +1,8 @@
 import { z } from 'zod'
+import { isOfThisUser } from '../core/up-folders.ts'
 import { shoalVersion } from '../core/version.ts'
 import type { NodeConfig } from '../node/config.ts'
-import { isOfThisUser, type LocalNode } from './local-node.ts'
+import type { LocalNode } from './local-node.ts'
 
 /** The settings that the node of this machine runs with, as it tells them (node/local/settings.ts). */
 

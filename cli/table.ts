@@ -12,6 +12,8 @@ const PAGE_COLUMNS_MAX = 100
 const PAGE_COLUMNS_MIN = 60
 /** Between two columns of a table. */
 const GAP = '  '
+/** A flexible column that would get less than this makes spare columns leave. */
+const FLEXIBLE_CHARS_MIN = 24
 
 export interface Look {
   /** Width of the page. */
@@ -64,13 +66,23 @@ export interface Column {
   align?: 'left' | 'right'
   /** It gives way when the page is too narrow; one column has it. */
   isFlexible?: boolean
+  /** It leaves a page that is too narrow, the last such column first. */
+  isSpare?: boolean
 }
 
 /** A table with a line of titles. @returns no lines without rows */
-export function tableLines(columns: readonly Column[], rows: readonly Cell[][], look: Look): string[] {
+export function tableLines(all: readonly Column[], rows: readonly Cell[][], look: Look): string[] {
   if (rows.length === 0) return []
-  const cells = rows.map((row) => row.map((cell) => (typeof cell === 'string' ? { text: cell } : cell)))
-  const texts = cells.map((row) => row.map(({ text }) => plainText(text)))
+  const whole = rows.map((row) =>
+    row.map((cell) => {
+      const { text, style } = typeof cell === 'string' ? { text: cell } : cell
+      return { text: plainText(text), style }
+    }),
+  )
+  const shown = shownColumns(all, whole, look.columns)
+  const columns = shown.map((at) => all[at]!)
+  const cells = whole.map((row) => shown.map((at) => row[at] ?? { text: '', style: undefined }))
+  const texts = cells.map((row) => row.map(({ text }) => text))
   const widths = widthsOf(columns, texts, look.columns)
   const line = (row: string[], styleAt: (at: number) => Style | undefined) =>
     columns
@@ -90,15 +102,36 @@ export function tableLines(columns: readonly Column[], rows: readonly Cell[][], 
   return [titles, ...texts.map((row, index) => line(row, (at) => cells[index]![at]?.style))]
 }
 
-function widthsOf(columns: readonly Column[], texts: string[][], width: number): number[] {
-  const natural = columns.map(({ title }, at) =>
-    Math.max(title.length, ...texts.map((row) => (row[at] ?? '').length)),
+/** Indices of the columns that the page has room for. */
+function shownColumns(columns: readonly Column[], rows: { text: string }[][], width: number): number[] {
+  const texts = rows.map((row) => row.map(({ text }) => text))
+  const least = naturalWidths(columns, texts).map((natural, at) =>
+    columns[at]!.isFlexible ? Math.min(natural, FLEXIBLE_CHARS_MIN) : natural,
   )
+  let shown = columns.map((_, at) => at)
+  for (;;) {
+    const needed = shown.reduce((sum, at) => sum + least[at]!, GAP.length * (shown.length - 1))
+    const spare = shown.findLast((at) => columns[at]!.isSpare)
+    if (needed <= width || spare === undefined) return shown
+    shown = shown.filter((at) => at !== spare)
+  }
+}
+
+function naturalWidths(columns: readonly Column[], texts: string[][]): number[] {
+  return columns.map(({ title }, at) => Math.max(title.length, ...texts.map((row) => (row[at] ?? '').length)))
+}
+
+function widthsOf(columns: readonly Column[], texts: string[][], width: number): number[] {
+  const natural = naturalWidths(columns, texts)
   const gaps = GAP.length * (columns.length - 1)
-  const excess = natural.reduce((sum, one) => sum + one, gaps) - width
+  const excessOf = (widths: number[]) => widths.reduce((sum, one) => sum + one, gaps) - width
   const flexible = columns.findIndex(({ isFlexible }) => isFlexible)
-  if (excess <= 0 || flexible < 0) return natural
-  return natural.with(flexible, Math.max(columns[flexible]!.title.length, natural[flexible]! - excess, 0))
+  const widths = natural.map((one, at) =>
+    at === flexible ? Math.max(columns[at]!.title.length, one - Math.max(0, excessOf(natural))) : one,
+  )
+  // What is left is taken from whichever columns are widest.
+  for (let excess = excessOf(widths); excess > 0; excess--) widths[widths.indexOf(Math.max(...widths))]! -= 1
+  return widths
 }
 
 /** The end of a name says more than its beginning: the tag, the repository. */

@@ -15,13 +15,13 @@ import {
 import { ConfigError, ensureDataDir, listenAddress } from '../core/config.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../core/join-token.ts'
 import { addressText, isLoopbackHost } from '../core/network.ts'
+import { UP_DATA_DIR, UP_NODE_DIR, UP_TRACKER_DIR } from '../core/up-folders.ts'
 import { type NodeConfig, nodeConfig } from '../node/config.ts'
 import { type RunningNode, startNode } from '../node/main.ts'
 import type { StartedBy } from '../node/started-by.ts'
 import { type TrackerConfig, trackerConfig } from '../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../tracker/main.ts'
 import { ownAddresses } from './own-addresses.ts'
-import { UP_DATA_DIR, UP_NODE_DIR } from './up-folders.ts'
 import { upGuide } from './up-guide.ts'
 
 /** Tracker and node in one process, for one machine: everything that they need is made at the first start. */
@@ -140,7 +140,7 @@ function filesIn(dataDir: string): UpFiles {
     trackerKey: join(dataDir, 'tracker.key'),
     unlockKey: join(dataDir, 'unlock.key'),
     joinToken: join(dataDir, 'join-token'),
-    trackerDir: join(dataDir, 'tracker'),
+    trackerDir: join(dataDir, UP_TRACKER_DIR),
     nodeDir: join(dataDir, UP_NODE_DIR),
   }
 }

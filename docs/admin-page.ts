@@ -17,6 +17,9 @@ OpenAPI document (\`GET /admin/v1/openapi.json\`) are made too.
 The listener is on loopback unless \`adminListen\` says otherwise. Its certificate is one of the tracker's own admin authority, for
 \`localhost\`; other machines need \`adminTlsCertFile\` and \`adminTlsKeyFile\`. A locked tracker has no admin API.
 
+On the tracker's machine commands use the socket: in the folder of \`--data-dir\`, or of the package's tracker, or of \`shoal up\` in the
+current folder.
+
 \`\`\`sh
 shoal admin token create dashboard --role reader --ends 30d --out dashboard.token
 shoal admin token ls --admins
@@ -39,6 +42,8 @@ On another machine a command takes \`--admin-url\`, \`--admin-ca-file\` and \`--
 - Unknown fields are refused. A refusal is \`{"error":{"code","message"}}\` and changes nothing; the codes are in [errors.md](errors.md).
 - Every change is in the audit log with the caller's name: \`operator\` (socket), \`admin …\` (certificate), \`token NAME\`.
 - Lists take \`limit\` (at most 1000) and \`cursor\`: the \`next\` of the answer before.
+- Commands take the beginning of the id of a node, of a pull, or of a blob's swarm, as tables show it: four digits or more. Calls take
+  the whole id, which \`--json\` shows.
 `
 
 /** The text of docs/admin.md. */

@@ -3,7 +3,7 @@ import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
 import { ask } from '../admin-client.ts'
-import { DATA_DIR_FLAG } from '../admin-flags.ts'
+import { DATA_DIR_FLAG, trackerDataDir } from '../admin-flags.ts'
 import { refuseExisting, writeNewFiles } from '../key-files.ts'
 
 /** The same bound as in the tracker. */
@@ -32,10 +32,14 @@ export const adminCertificateCommand = command({
     refuseExisting([out], force)
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const publicKey = spkiOf(privateKey).toString('base64url')
-    const { certificate, authorities } = await ask({ dataDir }, 'certificates.create', {
-      publicKey,
-      validForSeconds,
-    })
+    const { certificate, authorities } = await ask(
+      { dataDir: trackerDataDir(dataDir) },
+      'certificates.create',
+      {
+        publicKey,
+        validForSeconds,
+      },
+    )
     const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
     const content = [key, certificate, ...authorities].map((pem) => `${pem.trimEnd()}\n`).join('')
     writeNewFiles([{ path: out, content, isSecret: true }], force)

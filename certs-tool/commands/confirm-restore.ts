@@ -1,5 +1,7 @@
 import type { AnsweredFor } from '../../core/admin-api/calls.ts'
 import { command } from '../../core/command.ts'
+import { UsageError } from '../../core/errors.ts'
+import { plainJson } from '../../core/plain-text.ts'
 import { utcSecondsText } from '../../core/time-text.ts'
 import { ask } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
@@ -12,6 +14,7 @@ export const confirmRestoreCommand = command({
   flags: {
     ...ADMIN_FLAGS,
     show: { type: 'boolean', description: 'Only shows what the tracker learned; changes nothing.' },
+    json: { type: 'boolean', description: 'With --show: print the answer as JSON.' },
     unheard: {
       type: 'boolean',
       description:
@@ -19,8 +22,12 @@ export const confirmRestoreCommand = command({
     },
   },
   async run(values) {
+    if (values.json && !values.show) {
+      throw new UsageError('--json goes with --show', { hint: 'Nothing was changed.' })
+    }
     const access = adminAccess(values)
     const { restore: report } = await ask(access, 'restore.show', {})
+    if (values.json) return `${plainJson({ restore: report }, 2)}\n`
     if (report === null) return 'This tracker was not restored from a backup.\n'
     if (report.isGranting) return `${since(report)} It was confirmed, and grants.\n`
     const lines = [`${since(report)} It grants nothing yet.`, ...learnedLines(report)]

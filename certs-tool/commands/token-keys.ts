@@ -1,6 +1,7 @@
 import type { AnsweredFor } from '../../core/admin-api/calls.ts'
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
+import { plainJson } from '../../core/plain-text.ts'
 import { utcSecondsText } from '../../core/time-text.ts'
 import { ask } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
@@ -20,17 +21,19 @@ export const tokenKeysCommand = command({
       description:
         'Withdraw this key from its registry: pulls under it end, and the tracker does not ask about it again. To trust it again, name it in tokenKeysFile.',
     },
+    json: { type: 'boolean', description: 'Print a JSON array instead.' },
   },
   async run(values) {
     const access = adminAccess(values)
-    if (values.withdraw === undefined) return listText((await ask(access, 'tokenKeys.list', {})).tokenKeys)
+    const text = (keys: readonly TokenKeyLine[]) => (values.json ? `${plainJson(keys, 2)}\n` : listText(keys))
+    if (values.withdraw === undefined) return text((await ask(access, 'tokenKeys.list', {})).tokenKeys)
     if (!/^[0-9a-f]{16}$/.test(values.withdraw)) {
       throw new UsageError(`not the id of a token key: ${values.withdraw.slice(0, 80)}`, {
         hint: 'It is the first column of `shoal admin key trusted`.',
       })
     }
     const { tokenKeys } = await ask(access, 'tokenKeys.withdraw', { id: values.withdraw })
-    return listText(tokenKeys)
+    return text(tokenKeys)
   },
 })
 

@@ -1,11 +1,15 @@
 import { command } from '../../core/command.ts'
 import { unlock } from '../admin-client.ts'
-import { DATA_DIR_FLAG, readSecret } from '../admin-flags.ts'
+import { DATA_DIR_FLAG, readSecret, TRACKER_DATA_DIR } from '../admin-flags.ts'
 
 export const unlockCommand = command({
   positionals: [],
   flags: {
-    'data-dir': { ...DATA_DIR_FLAG, description: "The tracker's data folder." },
+    'data-dir': {
+      ...DATA_DIR_FLAG,
+      default: TRACKER_DATA_DIR,
+      description: "The tracker's data folder.",
+    },
     'unlock-key-file': {
       type: 'string',
       value: 'file',

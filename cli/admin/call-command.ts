@@ -9,7 +9,7 @@ import { UsageError } from '../../core/errors.ts'
 import { plainJson, plainText } from '../../core/plain-text.ts'
 import { type Cell, type Column, type Look, lookOf, tableLines, wrappedLines } from '../table.ts'
 import { watch } from '../watch.ts'
-import { nodeOf } from './node-of.ts'
+import { ID_FIELDS, wholeId } from './whole-id.ts'
 
 /**
  * Commands made from the table of calls: arguments and flags come from a call's schemas, and a view says how people see the
@@ -78,8 +78,11 @@ export function callCommand<Name extends CallName>(name: Name, options: Options<
         const cluster = values.cluster as string | undefined
         if (isNeeded || cluster !== undefined) given.cluster = await clusterOf(access, cluster)
       }
-      if (typeof given.node === 'string')
-        given.node = await nodeOf(access, given.node, given.cluster as string)
+      for (const field of ID_FIELDS) {
+        const text = given[field]
+        if (typeof text === 'string')
+          given[field] = await wholeId(access, field, text, given.cluster as string | undefined)
+      }
       const input = checkedInput(name, options.read === undefined ? given : options.read(given))
       const page = () =>
         pageOf(access, name, input, { view: options.view, isJson: values.json === true, outside })

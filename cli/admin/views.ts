@@ -1,38 +1,27 @@
-import { X509Certificate } from 'node:crypto'
-import type { AnsweredFor } from '../../core/admin-api/calls.ts'
+import { createHash, X509Certificate } from 'node:crypto'
 import { byteSize } from '../../core/byte-size.ts'
-import { shortDigest } from '../../core/digest.ts'
-import { agoText, durationText, utcText } from '../../core/time-text.ts'
-import { type Cell, type Column, counted, type Look, wrappedLines } from '../table.ts'
+import { durationText, utcSecondsText, utcText } from '../../core/time-text.ts'
+import { type Cell, type Column, counted, type Style, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
 
 /** How people see what the admin API answers. Ids are cut to what tells them apart; `--json` has all of them. */
 
 const ID_CHARS = 12
 const shortId = (id: string) => id.slice(0, ID_CHARS)
-/** For a column whose title says that times are in UTC. */
-const timeText = (atMs: number) => utcText(atMs).replace(/ UTC$/, '')
-const heardText = (agoMs: number | null) => (agoMs === null ? 'silent' : agoText(agoMs))
+const shortDigest = (digest: string) => digest.replace(/^sha256:/, '').slice(0, ID_CHARS)
+const agoText = (ms: number | null) => (ms === null ? 'silent' : `${durationText(ms)} ago`)
 const labelText = (labels: Record<string, string>) =>
   Object.entries(labels)
     .map(([name, value]) => `${name}=${value}`)
     .join(' ')
-const textOf = (cell: Cell) => (typeof cell === 'string' ? cell : cell.text)
-
-type Facts = readonly (readonly [name: string, text: string])[]
-
-function factLines(facts: Facts, look: Look): string[] {
-  const width = Math.max(...facts.map(([name]) => name.length)) + 2
-  return facts.flatMap(([name, text]) => wrappedLines(text, name.padEnd(width), look))
-}
 
 export const clusterLsCommand = callCommand('clusters.list', {
   view: tableView(
     [
       { title: 'NAME', isFlexible: true },
       { title: 'CLUSTER' },
-      { title: 'AUTHORITIES', align: 'right' },
-      { title: 'KEYS', align: 'right' },
+      { title: 'AUTHORITIES', align: 'right', isSpare: true },
+      { title: 'KEYS', align: 'right', isSpare: true },
       { title: 'CHANGE' },
     ],
     ({ clusters }) => clusters,
@@ -60,7 +49,7 @@ export const keyLsCommand = callCommand('clusters.list', {
           ...{
             name: it.name,
             kind: 'signing key',
-            key: Buffer.from(key, 'base64url').toString('hex').slice(0, 16),
+            key: createHash('sha256').update(Buffer.from(key, 'base64url')).digest('hex').slice(0, 16),
           },
           standing: standingOf(at, 'signs', it.keyRotation?.previousEndsAtMs),
         })),
@@ -84,8 +73,8 @@ const NODE_COLUMNS: Column[] = [
   { title: 'ADDRESS' },
   { title: 'STATE' },
   { title: 'HEARD' },
-  { title: 'BLOBS', align: 'right' },
-  { title: 'JOINED (UTC)' },
+  { title: 'BLOBS', align: 'right', isSpare: true },
+  { title: 'JOINED', isSpare: true },
   { title: 'LABELS', isFlexible: true },
 ]
 
@@ -97,18 +86,23 @@ export const nodeLsCommand = callCommand('nodes.list', {
       shortId(node.node),
       node.address,
       stateCell(node),
-      heardText(node.heardAgoMs),
+      agoText(node.heardAgoMs),
       String(node.swarms),
-      timeText(node.joinedAtMs),
+      utcText(node.joinedAtMs),
       labelText(node.labels),
     ],
     'no node fits',
   ),
 })
 
-type NodeLine = AnsweredFor<'nodes.list'>['nodes'][number]
+interface NodeState {
+  isDrained: boolean
+  isPaused: boolean
+  isRevoked: boolean
+  heardAgoMs: number | null
+}
 
-function stateCell({ isDrained, isPaused, isRevoked, heardAgoMs }: NodeLine): Cell {
+function stateCell({ isDrained, isPaused, isRevoked, heardAgoMs }: NodeState): Cell {
   const marks = [isRevoked && 'revoked', isPaused && 'paused', isDrained && 'drained'].filter(Boolean)
   if (marks.length > 0) return { text: marks.join(', '), style: isRevoked ? 'red' : 'yellow' }
   return heardAgoMs === null ? { text: 'silent', style: 'yellow' } : { text: 'ok', style: 'green' }
@@ -118,21 +112,24 @@ export const nodeInspectCommand = callCommand('nodes.inspect', {
   view: ({ node, listing, revocations }, { look }) => {
     const at = listing === null ? 'nobody: it is silent' : `${listing.address} port ${listing.port}`
     const reached = listing?.isReached === false ? ' (the tracker does not reach it there)' : ''
-    const facts: Facts = [
-      ['node', node.node],
-      ['cluster', node.cluster],
-      ['state', textOf(stateCell(node))],
-      ['heard', heardText(node.heardAgoMs)],
-      ['joined from', node.address],
-      ['peers are sent to', at + reached],
-      ['blobs', String(node.swarms)],
-      ['joined', utcText(node.joinedAtMs)],
-      ['certificate', `of ${utcText(node.renewedAtMs)}`],
-      ['wire version', String(node.wire)],
-      ['labels', labelText(node.labels) || 'none'],
-      ...revocations.map(({ sequence, atMs }) => ['revocation', `${sequence}, of ${utcText(atMs)}`] as const),
+    const { text } = stateCell(node) as { text: string }
+    return [
+      ...fact('node', node.node),
+      ...fact('cluster', node.cluster),
+      ...fact('state', text),
+      ...fact('heard', agoText(node.heardAgoMs)),
+      ...fact('joined from', node.address),
+      ...fact('peers are sent to', at + reached),
+      ...fact('blobs', String(node.swarms)),
+      ...fact('joined', utcText(node.joinedAtMs)),
+      ...fact('certificate', `of ${utcText(node.renewedAtMs)}`),
+      ...fact('wire version', String(node.wire)),
+      ...fact('labels', labelText(node.labels) || 'none'),
+      ...revocations.flatMap(({ sequence, atMs }) => fact('revocation', `${sequence}, of ${utcText(atMs)}`)),
     ]
-    return factLines(facts, look)
+    function fact(name: string, text: string): string[] {
+      return wrappedLines(text, name.padEnd(19), look)
+    }
   },
 })
 
@@ -142,15 +139,15 @@ export const revocationLsCommand = callCommand('revocations.list', {
       { title: 'NUMBER', align: 'right' },
       { title: 'OF' },
       { title: 'TARGET', isFlexible: true },
-      { title: 'SINCE (UTC)' },
+      { title: 'SINCE' },
       { title: 'WHY' },
     ],
     ({ revocations }) => revocations,
     ({ sequence, kind, target, atMs, endsAtMs, isLeft }) => [
       String(sequence),
       kind,
-      target,
-      timeText(atMs),
+      shortId(target),
+      utcText(atMs),
       isLeft ? 'it left' : endsAtMs === null ? 'an administrator' : 'the tracker’s verdict',
     ],
     'nothing is revoked',
@@ -159,9 +156,9 @@ export const revocationLsCommand = callCommand('revocations.list', {
 
 export const pauseLsCommand = callCommand('pauses.list', {
   view: tableView(
-    [{ title: 'CLUSTER' }, { title: 'NODE', isFlexible: true }, { title: 'SINCE (UTC)' }],
+    [{ title: 'CLUSTER' }, { title: 'NODE', isFlexible: true }, { title: 'SINCE' }],
     ({ pauses }) => pauses,
-    ({ cluster, node, atMs }) => [cluster, node ?? 'all of them', timeText(atMs)],
+    ({ cluster, node, atMs }) => [cluster, node === null ? 'all of them' : shortId(node), utcText(atMs)],
     'nothing is paused',
   ),
 })
@@ -181,10 +178,10 @@ export const imageLsCommand = callCommand('images.list', {
   view: tableView(
     [
       REPOSITORY_COLUMN,
-      { title: 'CLUSTER' },
-      { title: 'PULLS', align: 'right' },
+      { title: 'CLUSTER', isSpare: true },
+      { title: 'PULLS', align: 'right', isSpare: true },
       { title: 'NODES', align: 'right' },
-      { title: 'LAST PULL (UTC)' },
+      { title: 'LAST PULL' },
     ],
     ({ images }) => images,
     ({ registry, repository, cluster, pulls, nodes, newestPullAtMs }) => [
@@ -192,26 +189,34 @@ export const imageLsCommand = callCommand('images.list', {
       cluster,
       String(pulls),
       String(nodes),
-      timeText(newestPullAtMs),
+      utcText(newestPullAtMs),
     ],
     'no pull is on record',
   ),
 })
 
-type SwarmLine = AnsweredFor<'swarms.list'>['swarms'][number]
+interface SwarmLine {
+  swarm: string
+  registry: string
+  digest: string
+  bytes: number
+  isConfirmed: boolean
+  seeds: number
+  leechers: number
+}
 
 const SWARM_COLUMNS: Column[] = [
   { title: 'BLOB' },
   { title: 'SWARM' },
   { title: 'REGISTRY', isFlexible: true },
-  { title: 'SIZE', align: 'right' },
+  { title: 'SIZE', align: 'right', isSpare: true },
   { title: 'SEEDS', align: 'right' },
   { title: 'FETCH', align: 'right' },
-  { title: 'HASHES' },
+  { title: 'HASHES', isSpare: true },
 ]
 const swarmCells = (it: SwarmLine): Cell[] => [
   shortDigest(it.digest),
-  it.swarm,
+  shortId(it.swarm),
   it.registry,
   byteSize(it.bytes),
   String(it.seeds),
@@ -239,30 +244,31 @@ export const blobLsCommand = callCommand('swarms.list', {
 })
 
 export const blobInspectCommand = callCommand('swarms.inspect', {
-  view: ({ swarm, piecesInAll, holders, leases, completions, disputes }, { look, nowMs }) => {
-    const matched = swarm.isConfirmed ? 'confirmed' : `matched by ${counted(completions.length, 'node')}`
-    const facts: Facts = [
-      ['blob', swarm.digest],
-      ['registry', swarm.registry],
-      ['size', `${byteSize(swarm.bytes)} in ${counted(piecesInAll, 'piece')}`],
-      ['hashes', `${swarm.pieces} published, ${matched}, epoch ${swarm.epoch}`],
-      ['nodes', `${swarm.seeds} have it, ${swarm.leechers} fetch it`],
-      ...holders.map((node) => ['', node] as const),
-      ...leases.map(({ node, firstPiece, pieces, expiresAtMs }) => {
-        const [last, left] = [firstPiece + pieces - 1, durationText(expiresAtMs - nowMs)]
-        return ['lease', `pieces ${firstPiece} to ${last} for ${shortId(node)}, ${left} left`] as const
-      }),
-      ...(disputes === 0 ? [] : [['disputes', String(disputes)] as const]),
-    ]
-    return factLines(facts, look)
-  },
+  view: ({ swarm, piecesInAll, holders, leases, completions, disputes }, { look, nowMs }) => [
+    ...wrappedLines(swarm.digest, 'blob           ', look),
+    ...wrappedLines(swarm.registry, 'registry       ', look),
+    `size           ${byteSize(swarm.bytes)} in ${counted(piecesInAll, 'piece')}`,
+    `hashes         ${swarm.pieces} published, ${swarm.isConfirmed ? 'confirmed' : `matched by ${counted(completions.length, 'node')}`}, epoch ${swarm.epoch}`,
+    `nodes          ${swarm.seeds} have it, ${swarm.leechers} fetch it`,
+    ...holders.map((node) => `               ${node}`),
+    ...leases.map(
+      ({ node, firstPiece, pieces, expiresAtMs }) =>
+        `lease          pieces ${firstPiece} to ${firstPiece + pieces - 1} for ${shortId(node)}, ${durationText(expiresAtMs - nowMs)} left`,
+    ),
+    ...(disputes === 0 ? [] : [`disputes       ${disputes}`]),
+  ],
 })
 
-type PullLine = AnsweredFor<'pulls.list'>['pulls'][number]
+interface PullLine {
+  isRevoked: boolean
+  blobs: number
+  completeBlobs: number
+  expiresAtMs: number
+}
 
 function pullState({ isRevoked, blobs, completeBlobs, expiresAtMs }: PullLine, nowMs: number): Cell {
   if (isRevoked) return { text: 'revoked', style: 'red' }
-  if (completeBlobs === blobs) return { text: 'complete', style: 'green' }
+  if (completeBlobs === blobs) return { text: 'complete', style: 'green' as Style }
   return expiresAtMs <= nowMs ? 'ended' : `${completeBlobs}/${blobs}`
 }
 
@@ -271,16 +277,16 @@ export const pullLsCommand = callCommand('pulls.list', {
     [
       { title: 'PULL' },
       { title: 'IMAGE', isFlexible: true },
-      { title: 'NODE' },
-      { title: 'GRANTED (UTC)' },
+      { title: 'NODE', isSpare: true },
+      { title: 'GRANTED', isSpare: true },
       { title: 'BLOBS' },
     ],
     ({ pulls }) => pulls,
     (it, nowMs) => [
-      it.pull,
+      shortId(it.pull),
       `${it.registry}/${it.repository}`,
       shortId(it.node),
-      timeText(it.grantedAtMs),
+      utcText(it.grantedAtMs),
       pullState(it, nowMs),
     ],
     'no pull fits',
@@ -289,26 +295,34 @@ export const pullLsCommand = callCommand('pulls.list', {
 
 export const pullInspectCommand = callCommand('pulls.inspect', {
   view: ({ pull, keySha256, tokenHash, blobs }, { look, nowMs }) => {
-    const facts: Facts = [
-      ['image', `${pull.registry}/${pull.repository}`],
-      ['pull', pull.pull],
-      ['node', pull.node],
-      ['state', textOf(pullState(pull, nowMs))],
-      ['subject', pull.subject || 'none'],
-      ['granted', utcText(pull.grantedAtMs)],
-      ['certificate', `until ${utcText(pull.expiresAtMs)}, key ${keySha256}`],
-      ['token', tokenHash ?? 'none'],
-      ...blobs.map(({ digest, isComplete }) => ['blob', isComplete ? `${digest} complete` : digest] as const),
+    const state = pullState(pull, nowMs)
+    return [
+      ...wrappedLines(`${pull.registry}/${pull.repository}`, 'image          ', look),
+      `pull           ${pull.pull}`,
+      `node           ${pull.node}`,
+      `state          ${typeof state === 'string' ? state : state.text}`,
+      ...wrappedLines(pull.subject || 'none', 'subject        ', look),
+      `granted        ${utcText(pull.grantedAtMs)}`,
+      `certificate    until ${utcText(pull.expiresAtMs)}`,
+      `key            ${keySha256}`,
+      `token          ${tokenHash ?? 'none'}`,
+      ...blobs.flatMap(({ digest, isComplete }) =>
+        wrappedLines(isComplete ? `${digest} complete` : digest, 'blob           ', look),
+      ),
     ]
-    return factLines(facts, look)
   },
 })
 
 export const auditCommand = callCommand('audit.list', {
   view: tableView(
-    [{ title: 'WHEN (UTC)' }, { title: 'WHO' }, { title: 'WHAT' }, { title: 'TO', isFlexible: true }],
+    [
+      { title: 'WHEN', isSpare: true },
+      { title: 'WHO' },
+      { title: 'WHAT' },
+      { title: 'TO', isFlexible: true },
+    ],
     ({ entries }) => entries,
-    ({ atMs, actor, action, target }) => [timeText(atMs), actor, action, target],
+    ({ atMs, actor, action, target }) => [utcSecondsText(atMs), actor, action, target],
     'no entry fits',
   ),
 })

@@ -43,6 +43,7 @@ it('lists the key, withdraws it by its id, and lists it as withdrawn', async () 
   expect(line).toMatch(
     /^[0-9a-f]{16} {2}localhost:\d+ {2}issuer "token server", audience "registry": trusted from 20/,
   )
+  expect(JSON.parse(await tokenKeys('--json'))).toMatchObject([{ id, withdrawnAtMs: null }])
   expect(await tokenKeys('--withdraw', id)).toMatch(
     new RegExp(`^${id} .*: withdrawn 20\\d\\d-\\S+ \\S+ UTC\n$`),
   )

@@ -46,9 +46,9 @@ const output = {
 }
 const outside: Outside = { env: {}, output, stopped: () => AbortSignal.abort(), exitWith: () => undefined }
 
-async function run(line: string): Promise<string> {
+async function run(line: string, columns = 100): Promise<string> {
   const { entry, path, rest } = findEntry(TREE, line.split(' ').slice(1))
-  return runCommand(path, await entry.command!(), rest, outside)
+  return runCommand(path, await entry.command!(), rest, { ...outside, output: { ...output, columns } })
 }
 
 const local = () => `--data-dir ${world.dataDir}`
@@ -72,9 +72,9 @@ const ARGUMENTS: Record<string, () => Promise<string> | string> = {
   'shoal admin node revoke': () => node.node,
   'shoal admin node forget': () => node.node,
 }
-/** Commands that are not made from the table; test/certs-tool and test/tracker/restore.test.ts have their tests. */
+/** Commands with flags and files of their own; test/certs-tool and test/tracker have their tests. */
 const OWN =
-  /^shoal (admin (cluster create|token|key (rotate|trusted)|certificate|reseal)|tracker confirm-restore)\b/
+  /^shoal (admin (cluster create|token|key (rotate|trusted)|certificate|reseal)\b|tracker confirm-restore$)/
 /** In an order in which each finds what it needs. */
 const LAST = ['revocations.create', 'revocations.clear', 'nodes.forget']
 const derived = [...CALL_NAMES]
@@ -93,14 +93,31 @@ describe('commands from the table of calls', () => {
     expect(derived.length).toBeGreaterThan(20)
   })
 
+  it.each([
+    ['image blobs', 'image blob', 1],
+    ['pull ls', 'pull inspect', 0],
+    ['node ls', 'node inspect', 0],
+  ])('take an id as `shoal admin %s` shows it', async (list, inspect, column) => {
+    const [, row = ''] = (await run(`shoal admin ${list} ${local()}`)).split('\n')
+    const shown = row.split(/ {2,}/)[column]!
+    expect(shown).toMatch(/^[0-9a-f]{12}$/)
+    expect(await run(`shoal admin ${inspect} ${shown} ${local()}`)).toContain('node')
+    await expect(run(`shoal admin ${inspect} ${shown}0000 ${local()}`)).rejects.toMatchObject({
+      code: 'USAGE',
+    })
+  })
+
   it.each(derived)(
-    '%s answers people within 100 columns, and scripts by the schema (%s)',
+    '%s answers people within the width of their terminal, and scripts by the schema (%s)',
     async (line, name) => {
       const words = await argumentsOf(line)
-      const text = await run(full(line, words, local()))
-      expect(text.trim()).not.toBe('')
-      expect(Math.max(...text.split('\n').map((one) => one.length))).toBeLessThanOrEqual(100)
-      if (callOf(name).method !== 'GET') return
+      const isView = callOf(name).method === 'GET'
+      for (const columns of isView ? [100, 80, 60] : [100]) {
+        const text = await run(full(line, words, local()), columns)
+        expect(text.trim()).not.toBe('')
+        expect(Math.max(...text.split('\n').map((one) => one.length))).toBeLessThanOrEqual(columns)
+      }
+      if (!isView) return
       const json = JSON.parse(await run(full(line, words, local(), '--json')))
       expect(callOf(name).answer.parse(json)).toEqual(json)
     },
@@ -139,6 +156,15 @@ describe('commands from the table of calls', () => {
     const first = await run(`shoal admin audit --limit 1 ${local()}`)
     const [, cursor] = /--cursor '(\d+)'/.exec(first) ?? []
     expect(await run(`shoal admin audit --limit 1 --cursor ${cursor} ${local()}`)).not.toBe(first)
+  })
+
+  it('tell keys apart', async () => {
+    await world.makeCluster('second')
+    const { clusters } = JSON.parse(await run(`shoal admin cluster ls --json ${local()}`))
+    const shown = await run(`shoal admin key ls ${local()}`)
+    const keys = [...shown.matchAll(/ ([0-9a-f]{16}) /g)].map(([, key]) => key)
+    expect(clusters).toHaveLength(2)
+    expect(new Set(keys).size).toBe(4)
   })
 })
 

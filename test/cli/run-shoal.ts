@@ -13,6 +13,8 @@ export interface Outcome {
 export interface RunOptions {
   env?: Record<string, string>
   input?: string
+  /** Where it is started. */
+  folder?: string
   /** After this it is killed. */
   patienceMs?: number
 }
@@ -39,7 +41,10 @@ export interface StartedShoal {
 
 /** Starts `shoal …`; the caller stops it by a signal. It is killed when it runs for too long. */
 export function startShoal(argv: string[], options: RunOptions = {}): StartedShoal {
-  const child = spawn(process.execPath, [SHOAL, ...argv], { env: cleanEnvironment(options.env) })
+  const child = spawn(process.execPath, [SHOAL, ...argv], {
+    env: cleanEnvironment(options.env),
+    cwd: options.folder,
+  })
   const timer = setTimeout(() => child.kill('SIGKILL'), options.patienceMs ?? PATIENCE_MS)
   const output = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text))

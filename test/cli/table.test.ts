@@ -69,6 +69,27 @@ describe('a table', () => {
     ])
   })
 
+  it('lets spare columns leave, the last first, before its flexible column is cut below 24 characters', () => {
+    const spare: Column[] = [
+      { title: 'NAME', isFlexible: true },
+      { title: 'SIZE', isSpare: true },
+      { title: 'STATE' },
+      { title: 'SINCE', isSpare: true },
+    ]
+    const row = ['registry.example.com/team/app', '5 MiB', 'ok', 'yesterday']
+    const at = (columns: number) => tableLines(spare, [row], { columns, isColoured: false })[1]
+    expect(at(49)).toBe('…ry.example.com/team/app  5 MiB  ok     yesterday')
+    expect(at(40)).toBe('…stry.example.com/team/app  5 MiB  ok')
+    expect(at(36)).toBe('registry.example.com/team/app  ok')
+  })
+
+  it('is as wide as the page at most, whatever its cells have', () => {
+    const rows = [['registry.example.com/team/app', '5 MiB', 'x'.repeat(90)]]
+    const wide: Column[] = [...columns, { title: 'WHY' }]
+    for (const line of tableLines(wide, rows, { columns: 60, isColoured: false }))
+      expect(line.length).toBeLessThanOrEqual(60)
+  })
+
   it('has no titles without rows', () => expect(tableLines(columns, [], PLAIN)).toEqual([]))
 })
 

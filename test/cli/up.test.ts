@@ -30,7 +30,7 @@ let parent: string
 let dataDir: string
 function makeFolder(): void {
   parent = mkdtempSync(join(tmpdir(), 'shoal-up-'))
-  dataDir = join(parent, 'data')
+  dataDir = join(parent, 'shoal-data')
 }
 function removeFolder(): void {
   rmSync(parent, { recursive: true, force: true })
@@ -118,6 +118,12 @@ describe('shoal up, started for the first time', () => {
     expect(guide).toContain(`{"proxies": {"https-proxy": "${proxy}"}}`)
     expect(guide).toContain('docker pull registry.example.com/')
     expect(guide).toContain('remove shoal.conf')
+  })
+
+  it('has its tracker found by bare commands of administrators, in the folder where it was started', async () => {
+    const { stdout, stderr } = await runShoal(['admin', 'cluster', 'ls', '--json'], { folder: parent })
+    expect(stderr).toBe('')
+    expect(JSON.parse(stdout).clusters).toMatchObject([{ name: 'main' }])
   })
 
   it('obeys shoal admin: a new cluster, a new join token, and a refusal', async () => {
