@@ -47,7 +47,7 @@ export async function openLoop(options: OpenLoopOptions): Promise<OpenLoopResult
     const intendedMs = dueMs
     const answer = send().then(() => void tookMs.push(performance.now() - intendedMs))
     running.add(answer)
-    void answer.finally(() => running.delete(answer)).catch(() => undefined)
+    void answer.then(() => running.delete(answer)).catch(() => undefined)
     sent += 1
     dueMs += gapMs(perSecond, random)
   }
