@@ -1,6 +1,7 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { byteSize } from '../../core/byte-size.ts'
-import { durationText, utcSecondsText, utcText } from '../../core/time-text.ts'
+import { shortDigest } from '../../core/digest.ts'
+import { agoText, durationText, utcSecondsText, utcText } from '../../core/time-text.ts'
 import { type Cell, type Column, counted, type Style, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
 
@@ -8,8 +9,7 @@ import { callCommand, tableView } from './call-command.ts'
 
 const ID_CHARS = 12
 const shortId = (id: string) => id.slice(0, ID_CHARS)
-const shortDigest = (digest: string) => digest.replace(/^sha256:/, '').slice(0, ID_CHARS)
-const agoText = (ms: number | null) => (ms === null ? 'silent' : `${durationText(ms)} ago`)
+const heardText = (ms: number | null) => (ms === null ? 'silent' : agoText(ms))
 const labelText = (labels: Record<string, string>) =>
   Object.entries(labels)
     .map(([name, value]) => `${name}=${value}`)
@@ -86,7 +86,7 @@ export const nodeLsCommand = callCommand('nodes.list', {
       shortId(node.node),
       node.address,
       stateCell(node),
-      agoText(node.heardAgoMs),
+      heardText(node.heardAgoMs),
       String(node.swarms),
       utcText(node.joinedAtMs),
       labelText(node.labels),
@@ -117,7 +117,7 @@ export const nodeInspectCommand = callCommand('nodes.inspect', {
       ...fact('node', node.node),
       ...fact('cluster', node.cluster),
       ...fact('state', text),
-      ...fact('heard', agoText(node.heardAgoMs)),
+      ...fact('heard', heardText(node.heardAgoMs)),
       ...fact('joined from', node.address),
       ...fact('peers are sent to', at + reached),
       ...fact('blobs', String(node.swarms)),
