@@ -1,6 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { byteSize } from '../../core/byte-size.ts'
-import { durationText, utcSecondsText, utcText } from '../../core/time-text.ts'
+import { durationText, utcText } from '../../core/time-text.ts'
 import { type Cell, type Column, counted, type Style, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
 
@@ -8,6 +8,12 @@ import { callCommand, tableView } from './call-command.ts'
 
 const ID_CHARS = 12
 const shortId = (id: string) => id.slice(0, ID_CHARS)
+/** The first twelve digits are the time, which pulls of one moment share. */
+const PULL_ID_CHARS = 16
+const shortPull = (id: string) => id.slice(0, PULL_ID_CHARS)
+/** In a text: of nodes (40 digits) and pulls (32). */
+const shortIds = (text: string) =>
+  text.replace(/\b[0-9a-f]{32}(?:[0-9a-f]{8})?\b/g, (id) => (id.length === 40 ? shortId(id) : shortPull(id)))
 const shortDigest = (digest: string) => digest.replace(/^sha256:/, '').slice(0, ID_CHARS)
 const agoText = (ms: number | null) => (ms === null ? 'silent' : `${durationText(ms)} ago`)
 const labelText = (labels: Record<string, string>) =>
@@ -146,7 +152,7 @@ export const revocationLsCommand = callCommand('revocations.list', {
     ({ sequence, kind, target, atMs, endsAtMs, isLeft }) => [
       String(sequence),
       kind,
-      shortId(target),
+      shortIds(target),
       utcText(atMs),
       isLeft ? 'it left' : endsAtMs === null ? 'an administrator' : 'the tracker’s verdict',
     ],
@@ -283,7 +289,7 @@ export const pullLsCommand = callCommand('pulls.list', {
     ],
     ({ pulls }) => pulls,
     (it, nowMs) => [
-      shortId(it.pull),
+      shortPull(it.pull),
       `${it.registry}/${it.repository}`,
       shortId(it.node),
       utcText(it.grantedAtMs),
@@ -316,13 +322,18 @@ export const pullInspectCommand = callCommand('pulls.inspect', {
 export const auditCommand = callCommand('audit.list', {
   view: tableView(
     [
-      { title: 'WHEN', isSpare: true },
+      { title: 'WHEN (UTC)', isSpare: true },
       { title: 'WHO' },
       { title: 'WHAT' },
       { title: 'TO', isFlexible: true },
     ],
     ({ entries }) => entries,
-    ({ atMs, actor, action, target }) => [utcSecondsText(atMs), actor, action, target],
+    ({ atMs, actor, action, target }) => [
+      utcText(atMs).replace(' UTC', ''),
+      shortIds(actor),
+      action,
+      shortIds(target),
+    ],
     'no entry fits',
   ),
 })
@@ -338,6 +349,7 @@ export const settingsCommand = callCommand('settings.list', {
 
 function valueText(value: unknown): string {
   if (value === null) return ''
+  if (Array.isArray(value)) return value.map((one) => one?.host ?? valueText(one)).join(', ')
   const { host, port } = value as { host?: string; port?: number }
   if (host !== undefined && port !== undefined) return `${host}:${port}`
   return typeof value === 'string' ? value : JSON.stringify(value)
