@@ -76,7 +76,8 @@ export function readFileBytes(path: string): Buffer {
   return bytes
 }
 
-function accessError(verb: 'read' | 'write', path: string, cause: unknown): ShoalError {
+/** What went wrong with a file, for people. */
+export function accessError(verb: 'read' | 'write', path: string, cause: unknown): ShoalError {
   const explained = explainDisk(cause, dirname(path))
   if (explained instanceof ShoalError) return explained
   const code = (cause as NodeJS.ErrnoException).code ?? 'unknown error'

@@ -14,6 +14,7 @@ function entry(
 }
 
 const views = () => import('./admin/views.ts')
+const imageViews = () => import('./admin/image-views.ts')
 const actions = () => import('./admin/actions.ts')
 const example = (line: string, does: string): Example => ({ line: `shoal admin ${line}`, does })
 
@@ -135,25 +136,25 @@ export const ADMIN_IMAGE: Entry = {
     entry(
       'ls',
       'Lists the repositories that nodes pulled from lately. The tracker never hears of tags.',
-      async () => (await views()).imageLsCommand,
+      async () => (await imageViews()).imageLsCommand,
       example('image ls --registry registry.example.com', 'Those of one registry.'),
     ),
     entry(
       'inspect',
       'Lists the blobs of a repository, with how many nodes have each.',
-      async () => (await views()).imageInspectCommand,
+      async () => (await imageViews()).imageInspectCommand,
       example('image inspect registry.example.com/team/app', 'A tag is passed over.'),
     ),
     entry(
       'blobs',
       'Lists the blobs that the tracker knows.',
-      async () => (await views()).blobLsCommand,
+      async () => (await imageViews()).blobLsCommand,
       example('image blobs --limit 1000', 'In order of their swarms.'),
     ),
     entry(
       'blob',
       'Says who holds a blob, and who fetches which part of it from the registry.',
-      async () => (await views()).blobInspectCommand,
+      async () => (await imageViews()).blobInspectCommand,
       example('image blob fedcba9876543210fedcba9876543210fedcba98 --watch', 'Watches a cold blob spread.'),
     ),
   ],
@@ -167,13 +168,13 @@ export const ADMIN_PULL: Entry = {
     entry(
       'ls',
       'Lists the pulls, newest first.',
-      async () => (await views()).pullLsCommand,
+      async () => (await imageViews()).pullLsCommand,
       example('pull ls --repository team/app --watch', 'Watches a release roll out.'),
     ),
     entry(
       'inspect',
       'Says what a pull was certified for.',
-      async () => (await views()).pullInspectCommand,
+      async () => (await imageViews()).pullInspectCommand,
       example('pull inspect 0123456789abcdef0123456789abcdef', 'With its blobs.'),
     ),
     entry(

@@ -212,7 +212,7 @@ export function adminTlsFiles(config: TrackerConfig): TlsFiles | undefined {
   }
   if (!isLoopbackHost(adminListen.host)) {
     throw new ConfigError('adminListen is reached from other machines, and has no certificate for them', {
-      hint: 'Set adminTlsCertFile and adminTlsKeyFile, or listen on 127.0.0.1.',
+      hint: 'Listen on 127.0.0.1. A tracker without `shoal up` may have adminTlsCertFile and adminTlsKeyFile instead.',
     })
   }
   return undefined

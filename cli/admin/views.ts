@@ -1,14 +1,11 @@
 import { createHash, X509Certificate } from 'node:crypto'
-import { byteSize } from '../../core/byte-size.ts'
-import { shortDigest } from '../../core/digest.ts'
-import { agoText, durationText, utcSecondsText, utcText } from '../../core/time-text.ts'
-import { type Cell, type Column, counted, type Style, wrappedLines } from '../table.ts'
+import { agoText, durationText, utcText } from '../../core/time-text.ts'
+import { type Cell, type Column, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
+import { shortId, shortIds } from './short-ids.ts'
 
 /** How people see what the admin API answers. Ids are cut to what tells them apart; `--json` has all of them. */
 
-const ID_CHARS = 12
-const shortId = (id: string) => id.slice(0, ID_CHARS)
 const heardText = (ms: number | null) => (ms === null ? 'silent' : agoText(ms))
 const labelText = (labels: Record<string, string>) =>
   Object.entries(labels)
@@ -146,7 +143,7 @@ export const revocationLsCommand = callCommand('revocations.list', {
     ({ sequence, kind, target, atMs, endsAtMs, isLeft }) => [
       String(sequence),
       kind,
-      shortId(target),
+      shortIds(target),
       utcText(atMs),
       isLeft ? 'it left' : endsAtMs === null ? 'an administrator' : 'the tracker’s verdict',
     ],
@@ -172,157 +169,21 @@ export const registryLsCommand = callCommand('registries.list', {
   ),
 })
 
-const REPOSITORY_COLUMN: Column = { title: 'IMAGE', isFlexible: true }
-
-export const imageLsCommand = callCommand('images.list', {
-  view: tableView(
-    [
-      REPOSITORY_COLUMN,
-      { title: 'CLUSTER', isSpare: true },
-      { title: 'PULLS', align: 'right', isSpare: true },
-      { title: 'NODES', align: 'right' },
-      { title: 'LAST PULL' },
-    ],
-    ({ images }) => images,
-    ({ registry, repository, cluster, pulls, nodes, newestPullAtMs }) => [
-      `${registry}/${repository}`,
-      cluster,
-      String(pulls),
-      String(nodes),
-      utcText(newestPullAtMs),
-    ],
-    'no pull is on record',
-  ),
-})
-
-interface SwarmLine {
-  swarm: string
-  registry: string
-  digest: string
-  bytes: number
-  isConfirmed: boolean
-  seeds: number
-  leechers: number
-}
-
-const SWARM_COLUMNS: Column[] = [
-  { title: 'BLOB' },
-  { title: 'SWARM' },
-  { title: 'REGISTRY', isFlexible: true },
-  { title: 'SIZE', align: 'right', isSpare: true },
-  { title: 'SEEDS', align: 'right' },
-  { title: 'FETCH', align: 'right' },
-  { title: 'HASHES', isSpare: true },
-]
-const swarmCells = (it: SwarmLine): Cell[] => [
-  shortDigest(it.digest),
-  shortId(it.swarm),
-  it.registry,
-  byteSize(it.bytes),
-  String(it.seeds),
-  String(it.leechers),
-  it.isConfirmed ? 'confirmed' : 'claimed',
-]
-const NO_BLOB = 'no blob fits'
-
-export const imageInspectCommand = callCommand('images.inspect', {
-  positionals: ['image'],
-  without: ['registry', 'repository'],
-  read: ({ image, ...given }) => ({ ...given, ...imageParts(String(image)) }),
-  view: tableView(SWARM_COLUMNS, ({ blobs }) => blobs, swarmCells, NO_BLOB),
-})
-
-/** `registry.example.com/team/app`, also with a tag, which the tracker does not know. */
-function imageParts(image: string): { registry: string; repository: string } {
-  const at = image.indexOf('/')
-  const repository = image.slice(at + 1).replace(/(:[^/]*|@.*)$/, '')
-  return { registry: at < 0 ? '' : image.slice(0, at), repository }
-}
-
-export const blobLsCommand = callCommand('swarms.list', {
-  view: tableView(SWARM_COLUMNS, ({ swarms }) => swarms, swarmCells, NO_BLOB),
-})
-
-export const blobInspectCommand = callCommand('swarms.inspect', {
-  view: ({ swarm, piecesInAll, holders, leases, completions, disputes }, { look, nowMs }) => [
-    ...wrappedLines(swarm.digest, 'blob           ', look),
-    ...wrappedLines(swarm.registry, 'registry       ', look),
-    `size           ${byteSize(swarm.bytes)} in ${counted(piecesInAll, 'piece')}`,
-    `hashes         ${swarm.pieces} published, ${swarm.isConfirmed ? 'confirmed' : `matched by ${counted(completions.length, 'node')}`}, epoch ${swarm.epoch}`,
-    `nodes          ${swarm.seeds} have it, ${swarm.leechers} fetch it`,
-    ...holders.map((node) => `               ${node}`),
-    ...leases.map(
-      ({ node, firstPiece, pieces, expiresAtMs }) =>
-        `lease          pieces ${firstPiece} to ${firstPiece + pieces - 1} for ${shortId(node)}, ${durationText(expiresAtMs - nowMs)} left`,
-    ),
-    ...(disputes === 0 ? [] : [`disputes       ${disputes}`]),
-  ],
-})
-
-interface PullLine {
-  isRevoked: boolean
-  blobs: number
-  completeBlobs: number
-  expiresAtMs: number
-}
-
-function pullState({ isRevoked, blobs, completeBlobs, expiresAtMs }: PullLine, nowMs: number): Cell {
-  if (isRevoked) return { text: 'revoked', style: 'red' }
-  if (completeBlobs === blobs) return { text: 'complete', style: 'green' as Style }
-  return expiresAtMs <= nowMs ? 'ended' : `${completeBlobs}/${blobs}`
-}
-
-export const pullLsCommand = callCommand('pulls.list', {
-  view: tableView(
-    [
-      { title: 'PULL' },
-      { title: 'IMAGE', isFlexible: true },
-      { title: 'NODE', isSpare: true },
-      { title: 'GRANTED', isSpare: true },
-      { title: 'BLOBS' },
-    ],
-    ({ pulls }) => pulls,
-    (it, nowMs) => [
-      shortId(it.pull),
-      `${it.registry}/${it.repository}`,
-      shortId(it.node),
-      utcText(it.grantedAtMs),
-      pullState(it, nowMs),
-    ],
-    'no pull fits',
-  ),
-})
-
-export const pullInspectCommand = callCommand('pulls.inspect', {
-  view: ({ pull, keySha256, tokenHash, blobs }, { look, nowMs }) => {
-    const state = pullState(pull, nowMs)
-    return [
-      ...wrappedLines(`${pull.registry}/${pull.repository}`, 'image          ', look),
-      `pull           ${pull.pull}`,
-      `node           ${pull.node}`,
-      `state          ${typeof state === 'string' ? state : state.text}`,
-      ...wrappedLines(pull.subject || 'none', 'subject        ', look),
-      `granted        ${utcText(pull.grantedAtMs)}`,
-      `certificate    until ${utcText(pull.expiresAtMs)}`,
-      `key            ${keySha256}`,
-      `token          ${tokenHash ?? 'none'}`,
-      ...blobs.flatMap(({ digest, isComplete }) =>
-        wrappedLines(isComplete ? `${digest} complete` : digest, 'blob           ', look),
-      ),
-    ]
-  },
-})
-
 export const auditCommand = callCommand('audit.list', {
   view: tableView(
     [
-      { title: 'WHEN', isSpare: true },
+      { title: 'WHEN (UTC)', isSpare: true },
       { title: 'WHO' },
       { title: 'WHAT' },
       { title: 'TO', isFlexible: true },
     ],
     ({ entries }) => entries,
-    ({ atMs, actor, action, target }) => [utcSecondsText(atMs), actor, action, target],
+    ({ atMs, actor, action, target }) => [
+      utcText(atMs).replace(' UTC', ''),
+      shortIds(actor),
+      action,
+      shortIds(target),
+    ],
     'no entry fits',
   ),
 })
@@ -338,6 +199,7 @@ export const settingsCommand = callCommand('settings.list', {
 
 function valueText(value: unknown): string {
   if (value === null) return ''
+  if (Array.isArray(value)) return value.map((one) => one?.host ?? valueText(one)).join(', ')
   const { host, port } = value as { host?: string; port?: number }
   if (host !== undefined && port !== undefined) return `${host}:${port}`
   return typeof value === 'string' ? value : JSON.stringify(value)

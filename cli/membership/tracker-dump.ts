@@ -1,8 +1,10 @@
-import { createReadStream, createWriteStream, rmSync } from 'node:fs'
+import { createReadStream, createWriteStream, openSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { FileExistsError } from '../../certs-tool/errors.ts'
+import { accessError } from '../../certs-tool/key-files.ts'
 import { command } from '../../core/command.ts'
 import { ensureDataDir } from '../../core/config.ts'
 import { lockDataDir } from '../../core/data-lock.ts'
@@ -87,13 +89,24 @@ export const trackerRestoreCommand = command({
 
 async function writeDump(place: Place, file: string, backup?: Omit<BackupHead, 'clusters'>): Promise<void> {
   // The sealed secrets open with the unlock key only, but who is in which cluster is for nobody else either.
-  const output = createWriteStream(file, { mode: 0o600, flags: 'wx', flush: true })
+  const output = createWriteStream(file, { fd: openedNew(file), flush: true })
   const write = (lines: AsyncIterable<string>) => pipeline(Readable.from(ended(lines)), output)
   try {
     await dumped(place, write, backup)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') rmSync(file, { force: true })
+    rmSync(file, { force: true })
     throw error
+  }
+}
+
+/** @throws FileExistsError, FileAccessError */
+function openedNew(file: string): number {
+  try {
+    return openSync(file, 'wx', 0o600)
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST')
+      throw new FileExistsError(`${file} exists`, { hint: 'Nothing was written. Name another file.' })
+    throw accessError('write', file, cause)
   }
 }
 
@@ -140,8 +153,14 @@ async function filled<T>(place: Place, work: (store: EmptyStore) => Promise<T>):
   }
 }
 
+/** @throws FileAccessError */
 function linesOf(file: string): AsyncIterable<string> {
-  return createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })
+  try {
+    const input = createReadStream(file, { fd: openSync(file, 'r') })
+    return createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })
+  } catch (cause) {
+    throw accessError('read', file, cause)
+  }
 }
 
 function databaseOf(url: string, place: Place) {

@@ -100,7 +100,7 @@ describe('commands from the table of calls', () => {
   ])('take an id as `shoal admin %s` shows it', async (list, inspect, column) => {
     const [, row = ''] = (await run(`shoal admin ${list} ${local()}`)).split('\n')
     const shown = row.split(/ {2,}/)[column]!
-    expect(shown).toMatch(/^[0-9a-f]{12}$/)
+    expect(shown).toMatch(/^[0-9a-f]{12}(?:[0-9a-f]{4})?$/)
     expect(await run(`shoal admin ${inspect} ${shown} ${local()}`)).toContain('node')
     await expect(run(`shoal admin ${inspect} ${shown}0000 ${local()}`)).rejects.toMatchObject({
       code: 'USAGE',

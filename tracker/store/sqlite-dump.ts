@@ -35,7 +35,9 @@ export async function fillSqlite<T>(path: string, work: (store: EmptyStore) => P
   const db = new SqliteDatabase(path)
   try {
     if (db.get('SELECT 1 FROM meta') !== undefined)
-      throw new StoreConflictError('the store is in use already')
+      throw new StoreConflictError('the store is not empty', {
+        hint: 'Name a new data folder, or an empty database.',
+      })
     db.run('PRAGMA synchronous = FULL')
     db.run('BEGIN IMMEDIATE')
     try {

@@ -39,7 +39,9 @@ export async function fillPostgres<T>(
   return await database.atLength('writing', async (sql) => {
     await sql`LOCK TABLE meta IN EXCLUSIVE MODE`
     if ((await sql`SELECT 1 FROM meta LIMIT 1`).length > 0)
-      throw new StoreConflictError('the store is in use already')
+      throw new StoreConflictError('the store is not empty', {
+        hint: 'Name a new data folder, or an empty database.',
+      })
     const result = await work({
       store: async (table, columns, rows) => {
         const places = rows.map(
