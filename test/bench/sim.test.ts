@@ -51,8 +51,8 @@ describe('the simulation', () => {
 
   it('keeps more of the traffic within zones that the tracker knows', () => {
     const copiesAcross = (areKnown: boolean) => {
-      const zones = { count: 3, bytesPerMs: 4 * NODE_BYTES_PER_MS, areKnown }
-      const world = simulateWorld({ nodes: 96, scenario: 'flash', zones })
+      const zones = { count: 2, bytesPerMs: 4 * NODE_BYTES_PER_MS, areKnown }
+      const world = simulateWorld({ nodes: 64, scenario: 'flash', zones })
       expect(world.nodes.filter(({ have }) => !have.isFull)).toEqual([])
       return world.blobsAcrossZones
     }
