@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { blocksNews, blocksVersion } from './blocks-api.ts'
 import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
@@ -279,6 +280,8 @@ export const heartbeatRequest = z.strictObject({
   revocationsVersion: count,
   /** The list of registries that this node knows; only for trackers that named one (older ones refuse the field). */
   registriesVersion: z.string().max(64).optional(),
+  /** The blocks that this node obeys; the same rule. */
+  blocksVersion: blocksVersion.optional(),
   /** The newest that the node speaks. This and the next field only for trackers that named their own version. */
   wire: wireVersion,
   /** The node wants a new link certificate, for the key of the node certificate of this connection. */
@@ -315,8 +318,9 @@ export const heartbeatResponse = z.object({
   instructions: z.array(instructionSchema),
   /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */
   isPaused: z.boolean().optional(),
-  /** Absent if the asker knows the list. */
+  /** This and the next are absent if the asker knows the list. */
   registries: registriesNews.optional(),
+  blocks: blocksNews.optional(),
   /** The newest wire version that the tracker knows. Absent: an older tracker. */
   wire: z.int().positive().optional(),
   linkCertificate: z.object({ certificate: pem, validForSeconds: count }).nullable().optional(),

@@ -17,6 +17,7 @@ type Followed = Pick<
   | 'adminTokens'
   | 'nodeMarks'
   | 'pauses'
+  | 'blocks'
   | 'revocations'
   | 'tokenKeys'
   | 'epochs'
@@ -43,6 +44,7 @@ export async function followStore(parts: Followed): Promise<() => void> {
     adminTokens: () => parts.adminTokens.reload(),
     nodeMarks: () => parts.nodeMarks.reload(),
     pauses: () => parts.pauses.reload(),
+    blocks: () => parts.blocks.reload(),
     revocations: () => parts.revocations.reload(),
     tokenKeys: async () => {
       // What another tracker sealed anew opens with its new key only.

@@ -4,7 +4,7 @@ import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from 
 
 /** What trackers keep in memory too, and read again when another tracker of the same store has changed it. */
 export const STORE_CHANGES = [
-  ...(['clusters', 'adminTokens', 'nodeMarks', 'pauses', 'revocations', 'tokenKeys'] as const),
+  ...(['clusters', 'adminTokens', 'nodeMarks', 'pauses', 'blocks', 'revocations', 'tokenKeys'] as const),
   ...(['epochs', 'dataKey', 'registriesNotOpen', 'restore'] as const),
 ] as const
 

@@ -154,4 +154,11 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (cluster, node)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- registry and repository, or digest; changed: rises with every change of the table
+  CREATE TABLE blocks (
+    id TEXT PRIMARY KEY, cluster TEXT NOT NULL, registry TEXT, repository TEXT, digest TEXT, at_ms INTEGER NOT NULL,
+    changed INTEGER NOT NULL, is_removed INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]
