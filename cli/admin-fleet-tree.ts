@@ -1,6 +1,6 @@
 import type { Entry } from './command-tree.ts'
 
-/** `shoal admin node|registry|image|pull|audit|settings|pause`: made from the table of calls. Part of cli/tree.ts. */
+/** `shoal admin node|registry|image|pull|audit|settings|pause|block`: made from the table of calls. Part of cli/tree.ts. */
 
 type Example = Entry['examples'][number]
 
@@ -16,6 +16,7 @@ function entry(
 const views = () => import('./admin/views.ts')
 const imageViews = () => import('./admin/image-views.ts')
 const actions = () => import('./admin/actions.ts')
+const blocks = () => import('./admin/blocks.ts')
 const example = (line: string, does: string): Example => ({ line: `shoal admin ${line}`, does })
 
 export const CLUSTER_LS = entry(
@@ -223,6 +224,39 @@ export const ADMIN_PAUSE: Entry = {
       'Lists what is paused.',
       async () => (await views()).pauseLsCommand,
       example('pause ls', 'Clusters and single nodes.'),
+    ),
+  ],
+}
+
+export const ADMIN_BLOCK: Entry = {
+  name: 'block',
+  summary: 'Stops what leaked in the whole cluster: a repository, a blob or a node.',
+  examples: [
+    example('block add --repository registry.example.com/team/app', 'Nodes obey with their next heartbeat.'),
+  ],
+  children: [
+    entry(
+      'add',
+      'Blocks a repository, a blob or a node: nodes cut its transfers and drop their copies.',
+      async () => (await blocks()).blockAddCommand,
+      example(
+        'block add --repository registry.example.com/team/app',
+        'All that is granted through it; the same blob in another repository is still shared.',
+      ),
+      example(`block add --digest sha256:${'0123456789abcdef'.repeat(4)}`, 'One layer, in any repository.'),
+      example('block add --node 0123456789ab', 'As `shoal admin node revoke`.'),
+    ),
+    entry(
+      'ls',
+      'Lists what is blocked, also nodes that were revoked.',
+      async () => (await blocks()).blockLsCommand,
+      example('block ls', 'With the ids that remove takes.'),
+    ),
+    entry(
+      'remove',
+      'Removes a block: what it was of is shared again once somebody pulls it.',
+      async () => (await blocks()).blockRemoveCommand,
+      example('block remove 0123456789abcdef', 'The id is in `shoal admin block ls`.'),
     ),
   ],
 }

@@ -1,5 +1,6 @@
 import {
   ADMIN_AUDIT,
+  ADMIN_BLOCK,
   ADMIN_IMAGE,
   ADMIN_NODE,
   ADMIN_PAUSE,
@@ -211,6 +212,7 @@ export const ADMIN: Entry = {
     ADMIN_PULL,
     ADMIN_REGISTRY,
     ADMIN_PAUSE,
+    ADMIN_BLOCK,
     ADMIN_AUDIT,
     ADMIN_SETTINGS,
     ADMIN_TOKEN,

@@ -123,6 +123,11 @@ export class RangeIgnoredError extends ShoalError {
   readonly code = 'RANGE_IGNORED'
 }
 
+/** An operator blocked the blob, or the repository that it is asked for in: it comes from the registry, unshared. */
+export class BlobBlockedError extends ShoalError {
+  readonly code = 'BLOCKED'
+}
+
 /** Not enough room in the blob store: the blob comes from the registry, uncached. */
 export class StoreFullError extends ShoalError {
   readonly code = 'STORE_FULL'

@@ -129,7 +129,7 @@ export class NodeClient implements Client {
       cluster: () => this.#membership.cluster,
       apiPathOf: (host) => registries.get(host)?.apiPath,
       swarms: () => this.swarms,
-      grants: this.#grants,
+      ...{ grants: this.#grants, blocks: this.#trust.blocks },
       vouching: this.#vouching,
       onMembership: () => this.#memory.changed(),
     })
@@ -224,7 +224,7 @@ export class NodeClient implements Client {
 
   async whyNotOpen(request: Omit<BlobRequest, 'bytes'>): Promise<ShoalError | undefined> {
     const isHere = this.swarms.find(request) !== undefined || this.#grants.find(request) !== undefined
-    return isHere ? undefined : this.#tracker.whyNot()
+    return this.#trust.blocks.whyNot(request) ?? (isHere ? undefined : this.#tracker.whyNot())
   }
 
   async open(request: BlobRequest): Promise<OpenBlob> {

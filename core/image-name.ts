@@ -1,5 +1,12 @@
 import { isDigest } from './digest.ts'
-import { DOCKER_HUB } from './repository.ts'
+import { InvalidInputError } from './errors.ts'
+import {
+  DOCKER_HUB,
+  parseRegistryHost,
+  parseRepository,
+  type RegistryHost,
+  type Repository,
+} from './repository.ts'
 
 /** Names of images as people and runtimes write them, and what they mean. */
 
@@ -52,11 +59,30 @@ export function imageName({
   return `${registry}/${repository}${isDigest(reference) ? '@' : ':'}${reference}`
 }
 
+/**
+ * The repository that a name with its registry, and without tag and digest, means.
+ * @throws InvalidInputError for any other text
+ */
+export function parseImageRepository(text: string): { registry: RegistryHost; repository: Repository } {
+  const at = text.indexOf('/')
+  if (at < 0 || !hasHost(text.slice(0, at))) throw new InvalidInputError('no registry before the repository')
+  const place = placeOf(text)
+  const end = place.indexOf('/')
+  return {
+    registry: parseRegistryHost(place.slice(0, end)),
+    repository: parseRepository(place.slice(end + 1)),
+  }
+}
+
+function hasHost(first: string): boolean {
+  return /[.:]|^localhost$/.test(first)
+}
+
 /** Registry and repository that a name without tag and digest means. */
 function placeOf(path: string): string {
   const [first = '', ...rest] = path.split('/')
-  const hasHost = rest.length > 0 && /[.:]|^localhost$/.test(first)
-  if (hasHost && !HUB_NAMES.includes(first)) return path
-  const inHub = hasHost ? rest.join('/') : path
+  const isNamed = rest.length > 0 && hasHost(first)
+  if (isNamed && !HUB_NAMES.includes(first)) return path
+  const inHub = isNamed ? rest.join('/') : path
   return `${DOCKER_HUB}/${inHub.includes('/') ? inHub : `library/${inHub}`}`
 }

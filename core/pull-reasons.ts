@@ -26,6 +26,11 @@ export const PULL_REASONS = {
     text: 'Neither other nodes nor the registry gave the bytes in time.',
     remedy: 'Look at the conditions of this node (`shoal status`), and whether the registry answers.',
   },
+  BLOCKED: {
+    text: 'An operator blocked the blob or its repository in this cluster: nodes share it with nobody.',
+    remedy:
+      '`shoal admin block ls`, at the tracker, lists what is blocked, and `shoal admin block remove` ends it.',
+  },
   CLIENT_CLOSED: { text: 'The node was about to end.' },
   FIRST_IN_CLUSTER: {
     text: 'No other node had these bytes yet. This node fetched them from the registry, and others get them from here.',

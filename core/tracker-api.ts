@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { blocksKnown, blocksTold } from './blocks-api.ts'
 import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
@@ -272,16 +273,15 @@ export const heartbeatRequest = z.strictObject({
   /** Swarms that this node serves. */
   holds: z.array(z.strictObject({ swarm: swarmIdSchema, isSeed: z.boolean() })).max(NODE_SWARMS_MAX),
   dropped: z.array(swarmIdSchema).max(NODE_SWARMS_MAX),
-  /** Swarms for which the node wants fresh peers. */
   wantsPeers: z.array(swarmIdSchema).max(WANTED_SWARMS_MAX),
   /** Peers that sent a piece with a wrong hash since the last heartbeat. */
   badPeers: z.array(z.strictObject({ swarm: swarmIdSchema, node: nodeIdSchema })).max(BAD_PEERS_MAX),
   /** A key for a serve certificate, if the node wants one. */
   servePublicKey: publicKey.nullable(),
-  /** The newest revocation that this node knows. */
   revocationsVersion: count,
   /** The list of registries that this node knows; only for trackers that named one (older ones refuse the field). */
   registriesVersion: z.string().max(64).optional(),
+  ...blocksKnown,
   /** The newest that the node speaks. This and the next field only for trackers that named their own version. */
   wire: wireVersion,
   /** The node wants a new link certificate, for the key of the node certificate of this connection. */
@@ -314,7 +314,7 @@ export const heartbeatResponse = z.object({
   /** Revocations after the asker's version; all in force if `isFullRevocations`. */
   revocations: z.array(revocationSchema),
   isFullRevocations: z.boolean(),
-  ...{ ...restoreFields, ...locationNews },
+  ...{ ...restoreFields, ...locationNews, ...blocksTold },
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
   /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */

@@ -22,6 +22,7 @@ import { callerOf } from './api/caller.ts'
 import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
 import { nodeRoutes } from './api/routes.ts'
 import { AdminTokens } from './authority/admin-tokens.ts'
+import { Blocks } from './authority/blocks.ts'
 import { Clusters } from './authority/clusters.ts'
 import { JoinTokens } from './authority/join-tokens.ts'
 import { NodeMarks } from './authority/node-marks.ts'
@@ -264,6 +265,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     restored: await Restored.load({ store, clusters, revocations, copies, nowMs }),
     others: new OtherTrackers({ store, peers, revocations, log, defects, nowMs }, silentMsMax),
     pauses: await Pauses.load(store),
+    blocks: await Blocks.load(store),
     nodeMarks,
     swarms: new SwarmCache(store, nowMs),
     epochs: await EpochNews.load(store),

@@ -8,6 +8,7 @@ import type { Strangers } from '../core/strangers.ts'
 import { TOKEN_KEYS_MAX } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
 import type { AdminTokens } from './authority/admin-tokens.ts'
+import type { Blocks } from './authority/blocks.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
 import type { JoinTokens } from './authority/join-tokens.ts'
@@ -51,6 +52,7 @@ export interface TrackerParts {
   revocationCopies: RevocationCopies
   restored: Restored
   pauses: Pauses
+  blocks: Blocks
   nodeMarks: NodeMarks
   swarms: SwarmCache
   epochs: EpochNews

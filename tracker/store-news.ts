@@ -17,6 +17,7 @@ type Followed = Pick<
   | 'adminTokens'
   | 'nodeMarks'
   | 'pauses'
+  | 'blocks'
   | 'revocations'
   | 'tokenKeys'
   | 'epochs'
@@ -47,6 +48,7 @@ export async function followStore(parts: Followed): Promise<() => void> {
     },
     nodeMarks: () => parts.nodeMarks.reload(),
     pauses: () => parts.pauses.reload(),
+    blocks: () => parts.blocks.reload(),
     revocations: () => parts.revocations.reload(),
     tokenKeys: async () => {
       await parts.followDataKey()

@@ -9,6 +9,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { ClusterTrust, Revocation, TokenKey } from '../../core/tracker-api.ts'
 import { PeerProtocolError } from '../errors.ts'
+import { Blocks } from './blocks.ts'
 import { CarriedCopies } from './carried-copies.ts'
 import type { TrustRecord } from './node-memory.ts'
 
@@ -52,6 +53,7 @@ export class ClusterTrustState {
   readonly #revokedPulls = new Set<string>()
   #revocationsSeen = 0
   readonly carried = new CarriedCopies()
+  readonly blocks = new Blocks()
   #heard: { trust: ClusterTrust; atMs: number } | undefined
 
   constructor(tokenKeys: TokenKeys) {
@@ -77,6 +79,7 @@ export class ClusterTrustState {
       revokedNodes: [...this.#revokedNodes],
       revokedPulls: [...this.#revokedPulls],
       carried: this.carried.record(),
+      blocks: this.blocks.record(),
     }
   }
 
@@ -88,6 +91,7 @@ export class ClusterTrustState {
     for (const node of record.revokedNodes) this.#revokedNodes.add(node as NodeId)
     for (const pull of record.revokedPulls) this.#revokedPulls.add(pull)
     if (record.carried !== undefined) this.carried.restore(record.carried)
+    if (record.blocks !== undefined) this.blocks.restore(record.blocks)
     // A node of before carried none: it asks for all revocations again.
     this.#revocationsSeen = record.carried === undefined ? 0 : record.revocationsVersion
   }
@@ -121,9 +125,11 @@ export class ClusterTrustState {
     this.#revocationsSeen = version
   }
 
+  /** A pull of a blocked repository counts as revoked, whenever it was certified. */
   isRevoked(claims: CertificateClaims): boolean {
+    if (this.#revokedNodes.has(claims.node)) return true
     return (
-      this.#revokedNodes.has(claims.node) || (claims.kind === 'pull' && this.#revokedPulls.has(claims.pullId))
+      claims.kind === 'pull' && (this.#revokedPulls.has(claims.pullId) || this.blocks.hasRepository(claims))
     )
   }
 

@@ -130,6 +130,12 @@ export class Grants {
     }
   }
 
+  /** Nothing is asked for any more under grants of repositories that an operator blocked. */
+  forgetBlocked(): void {
+    const { blocks } = this.#options.trust
+    for (const grant of this.#granted.keys()) if (blocks.hasRepository(grant)) this.#forget(grant)
+  }
+
   close(): void {
     for (const grant of this.#granted.keys()) this.#forget(grant)
   }

@@ -172,6 +172,7 @@ export class Heartbeat {
     if (isFieldRefused(error)) {
       this.#host.settings.forgetVersion()
       this.#doesTrackerKnowLocations = false
+      this.#host.trust.blocks.forgetVersion()
       this.#host.links.refused()
     }
     this.#host.onFailed(error)
@@ -220,6 +221,7 @@ export class Heartbeat {
     // What the cluster trusts may have changed after the backup: this node keeps what it knows.
     if (answer.isRestored === true) return
     trust.update(answer.trust)
+    trust.blocks.take(answer.blocks)
     trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
   }
 
@@ -230,6 +232,7 @@ export class Heartbeat {
 
   #request(holds: Map<SwarmId, boolean>, spki: Buffer | undefined): HeartbeatRequest {
     const { version } = this.#host.settings
+    const { blocks } = this.#host.trust
     const isNews = ([swarm, isSeed]: [SwarmId, boolean]) =>
       this.#isFullWanted || this.#told.get(swarm) !== isSeed
     return {
@@ -239,6 +242,7 @@ export class Heartbeat {
       dropped: this.#isFullWanted ? [] : [...this.#told.keys()].filter((swarm) => !holds.has(swarm)),
       wantsPeers: this.#host.wantsPeers().slice(0, WANTED_SWARMS_MAX),
       ...(version === undefined ? {} : { registriesVersion: version }),
+      ...(blocks.version === undefined ? {} : { blocksVersion: blocks.version }),
       ...this.#host.links.heartbeatFields,
       badPeers: this.#host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { blocksNews } from '../../core/blocks-api.ts'
 import { readOwnFile, replaceFile, replaceFileLater } from '../../core/data-folder.ts'
 import { isNewer } from '../../core/format-version.ts'
 import { REVOCATION_COPIES_MAX, revocationCopy } from '../../core/restore-api.ts'
@@ -36,6 +37,8 @@ const trustRecord = z.object({
       keyChanges: z.array(revocationCopy).max(REVOCATION_COPIES_MAX),
     })
     .optional(),
+  /** Absent: no tracker named any. */
+  blocks: blocksNews.optional(),
 })
 const servingRecord = z.object({
   certificatePem: z.string().max(16_384),

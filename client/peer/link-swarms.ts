@@ -3,6 +3,7 @@ import type { SwarmId } from '../../core/metainfo.ts'
 import type { LinkTurns } from '../engine/link-turns.ts'
 import { WINDOW_BYTES_MAX } from '../engine/request-window.ts'
 import { PeerProtocolError } from '../errors.ts'
+import type { Blocks } from '../membership/blocks.ts'
 import type { FrameBudget } from '../wire/frame-budget.ts'
 import { decodeSwarmMessage } from '../wire/link-messages.ts'
 import { BLOCK_BYTES_FOREIGN, type BlockAddress, type Message } from '../wire/messages.ts'
@@ -87,6 +88,16 @@ export class LinkSwarms {
 
   get hosts(): SharedHost[] {
     return [...this.#wanted.values()].map(({ host }) => host)
+  }
+
+  /** Something moves on the link, either way, that an operator blocked. */
+  carries(blocks: Blocks): boolean {
+    const isBlocked = (host: SharedHost) => {
+      const grant = host.grant()
+      return blocks.hasDigest(host.blob) || (grant !== undefined && blocks.hasRepository(grant))
+    }
+    const isWanted = this.#wanted.values().some(({ host }) => isBlocked(host))
+    return isWanted || this.#served.values().some(({ host }) => blocks.hasDigest(host.blob))
   }
 
   /** This side owes the other one blocks. */

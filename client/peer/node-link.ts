@@ -194,6 +194,14 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
     this.#after(RETIRED_LOOK_MS, look)
   }
 
+  /** Part of what moves on it, or may be asked for, is blocked. */
+  get isBlocked(): boolean {
+    const { blocks } = this.#parts.trust
+    return (
+      this.swarms.carries(blocks) || this.#admission.pulls.some(({ claims }) => blocks.hasRepository(claims))
+    )
+  }
+
   /** Revocations, trust or keys have changed. */
   recheck(): void {
     this.boundary.run(() => this.#admission.recheck())

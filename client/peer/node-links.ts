@@ -125,6 +125,16 @@ export class NodeLinks implements ListeningNode {
     for (const link of [...this.#links.keys()]) link.renewPull(grant)
   }
 
+  /**
+   * Ends links on which something blocked moves, with all that waits in them: a block that is half sent is not finished. Their
+   * other blobs go on over new links. Call before the blocked swarms are closed.
+   */
+  cutBlocked(): void {
+    if (!this.#parts.trust.blocks.hasAny) return
+    for (const link of [...this.#links.keys()])
+      if (link.isBlocked) link.close(new PeerOutdatedError('an operator blocked what it carried'))
+  }
+
   /** Revocations, trust or keys may have changed. */
   recheck(): void {
     const { trust } = this.#parts

@@ -63,6 +63,10 @@ export class OpenPulls {
     return closed
   }
 
+  some(isMeant: (pull: OpenPull) => boolean): boolean {
+    return this.#live.values().some(isMeant)
+  }
+
   /** A live pull names the blob. */
   opens({ registry, digest }: BlobKey): boolean {
     for (const { claims } of this.#live.values())

@@ -117,6 +117,7 @@ export class BlobReader implements OpenBlob {
     this.#swarm.setPosition(this, piece)
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)
     await this.#unlessStalled(this.#readable(piece, pieceEnd < end))
+    this.#checkShared()
     let to = Math.min(at + CHUNK_BYTES, pieceEnd)
     // The last byte is held back until the whole blob is known to match its digest.
     if (to === layout.blobBytes && !stored.isMatched) {
@@ -132,8 +133,15 @@ export class BlobReader implements OpenBlob {
   /** Waits until the piece is here and right. */
   async #readable(piece: PieceIndex, isNextWanted: boolean): Promise<void> {
     const { have } = this.#swarm.stored
-    do await this.#swarm.until(this, () => have.has(piece))
-    while (!(await this.#swarm.mayRead(piece, isNextWanted)))
+    const isBlocked = () => this.#swarm.whyBlocked(this.#request) !== undefined
+    do await this.#swarm.until(this, () => have.has(piece) || isBlocked())
+    while (!isBlocked() && !(await this.#swarm.mayRead(piece, isNextWanted)))
+  }
+
+  /** @throws BlobBlockedError */
+  #checkShared(): void {
+    const blocked = this.#swarm.whyBlocked(this.#request)
+    if (blocked !== undefined) throw blocked
   }
 
   /** A swarm that stalls for one reader does so for all, whatever the reason. */

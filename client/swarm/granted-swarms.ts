@@ -1,4 +1,5 @@
 import { BoundedMap } from '../../core/bounded-map.ts'
+import type { Digest } from '../../core/digest.ts'
 import { type ClusterId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import { isSettledWithin } from '../../core/patience.ts'
 import type { RegistryHost } from '../../core/repository.ts'
@@ -10,6 +11,7 @@ import {
   TrackerRefusedError,
   TrackerUnavailableError,
 } from '../errors.ts'
+import type { Blocks } from '../membership/blocks.ts'
 import type { Grant } from '../membership/grant.ts'
 import type { Grants } from '../membership/grants.ts'
 import type { Vouching } from '../origin/vouching.ts'
@@ -28,6 +30,7 @@ export interface GrantedSwarmsOptions {
   apiPathOf(registry: RegistryHost): string | undefined
   swarms(): Swarms
   grants: Grants
+  blocks: Blocks
   vouching: Vouching
   /** How long a reader waits until its stored copy was hashed, in ms; tests pass their own. */
   hashedMsMax?: number | undefined
@@ -78,10 +81,13 @@ export class GrantedSwarms {
   }
 
   /** The blobs of an image that are not here whole. */
-  missing({ registry, blobs }: ImagePlan, cluster: ClusterId): ImagePlan['blobs'] {
+  missing({ registry, repository, blobs }: ImagePlan, cluster: ClusterId): ImagePlan['blobs'] {
     const apiPath = this.#options.apiPathOf(registry)
     const idOf = (blob: (typeof blobs)[number]) => swarmIdOf({ cluster, registry, apiPath, ...blob })
-    return blobs.filter((blob) => !this.#options.swarms().get(idOf(blob))?.stored.isComplete)
+    const isShared = (digest: Digest) => !this.#options.blocks.whyNot({ registry, repository, digest })
+    return blobs.filter(
+      (blob) => isShared(blob.digest) && !this.#options.swarms().get(idOf(blob))?.stored.isComplete,
+    )
   }
 
   /**
@@ -105,10 +111,11 @@ export class GrantedSwarms {
     return true
   }
 
-  /** @throws TrackerUnavailableError, BlobDistrustedError */
+  /** @throws TrackerUnavailableError, BlobBlockedError, BlobDistrustedError */
   #idOf(request: BlobRequest): SwarmId {
     const cluster = this.#options.cluster()
     if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
+    this.#checkShared(request)
     const apiPath = this.#options.apiPathOf(request.registry)
     const id = swarmIdOf({ cluster, apiPath, ...request })
     if ((this.#distrustedUntilMs.get(id) ?? 0) > Date.now()) {
@@ -117,9 +124,16 @@ export class GrantedSwarms {
     return id
   }
 
+  /** @throws BlobBlockedError */
+  #checkShared(request: BlobRequest): void {
+    const blocked = this.#options.blocks.whyNot(request)
+    if (blocked !== undefined) throw blocked
+  }
+
   async #obtain(id: SwarmId, request: BlobRequest): Promise<{ grant: Grant; granted: GrantedSwarm }> {
     const { grants, vouching, onMembership } = this.#options
     const { grant, swarm: granted } = await grants.obtain(request)
+    this.#checkShared(request)
     if (granted.swarm !== id) {
       grants.returnLease(grant, granted)
       throw new TrackerRefusedError('another swarm was granted', { trackerCode: 'SWARM', status: 200 })

@@ -8,6 +8,10 @@ export function takeNews(
   answer: HeartbeatResponse,
   { swarms, grants, links }: { swarms: Swarms; grants: Grants; links: NodeLinks },
 ): void {
+  // Links first: what waits in them must not leave.
+  links.cutBlocked()
+  grants.forgetBlocked()
+  swarms.cutBlocked()
   swarms.cache.heardHolders(answer.holders ?? [])
   for (const { swarm, peers } of answer.peers) swarms.get(swarm)?.links.addPeers(peers)
   for (const instruction of answer.instructions) {

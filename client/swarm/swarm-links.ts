@@ -92,6 +92,10 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
   get nodes(): NodeId[] {
     return [...new Set([...this.#links.keys(), ...this.#served.keys()])]
   }
+  /** Somebody downloads over a link between nodes. */
+  get isServing(): boolean {
+    return this.#served.size > 0
+  }
   get wantsPeers(): boolean {
     return this.#options.isWanted() && !this.isUploadOnly && this.#links.size < DIALS_MAX
   }

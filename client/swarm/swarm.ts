@@ -11,7 +11,7 @@ import {
 } from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../../core/tracker-api.ts'
-import type { BlobKey, BlobProgress, BytesMoved } from '../client.ts'
+import type { BlobKey, BlobProgress, BlobRequest, BytesMoved } from '../client.ts'
 import { type Assembly, Download } from '../engine/download.ts'
 import type { RateLimit } from '../engine/rate-limit.ts'
 import {
@@ -379,6 +379,16 @@ export class Swarm implements OriginHost {
     this.#digestCheck.abandon()
     this.#readCheck.forget()
     if (this.isWanted) this.#download.fillAll()
+  }
+
+  /** An operator blocked what this reader is granted it through. */
+  whyBlocked(request: Pick<BlobRequest, 'registry' | 'repository' | 'digest'>): ShoalError | undefined {
+    return this.#parts.trust.blocks.whyNot(request)
+  }
+
+  /** What readers wait for may have come. */
+  wakeReaders(): void {
+    this.#readers.wake()
   }
 
   /** Why nothing more comes of it. */

@@ -12,7 +12,7 @@ import {
 } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
 import type { BlobKey, BlobProgress, BlobRequest, BytesMoved } from '../client.ts'
-import { StoreClosedError } from '../errors.ts'
+import { BlobBlockedError, StoreClosedError } from '../errors.ts'
 import { CacheKey } from '../store/blob-cipher.ts'
 import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
 import { Pins } from '../store/pins.ts'
@@ -90,7 +90,8 @@ export class Swarms {
   /** The swarm of a stored blob whose registry is (still) configured. */
   get(id: SwarmId): Swarm | undefined {
     const stored = this.#store.get(id)
-    return stored && this.#isOfRegistry(stored) ? this.#on(stored) : undefined
+    const isShared = stored && this.#isOfRegistry(stored) && !this.#parts.trust.blocks.hasDigest(stored.key)
+    return isShared ? this.#on(stored) : undefined
   }
 
   /** Another path of a host is another registry: who may read a blob there says nothing about this copy. */
@@ -201,6 +202,34 @@ export class Swarms {
     this.#onHoldings()
   }
 
+  /**
+   * Blobs that are blocked leave, with all that moves of them. One that came here through a blocked repository stays while
+   * a peer gets it from here through another.
+   */
+  cutBlocked(): void {
+    const { blocks } = this.#parts.trust
+    if (!blocks.hasAny) return
+    const cut = this.#store.all().filter((stored) => this.#isCut(stored))
+    for (const { swarm: id, key } of cut) {
+      this.#forget(id, new BlobBlockedError('blocked in this cluster'))
+      this.#parts.log.warn({ digest: key.digest }, 'a blocked blob was dropped')
+      this.drop(id)
+    }
+    if (cut.length > 0) this.#onHoldings()
+    // Readers look by themselves.
+    for (const swarm of this.#swarms.values()) swarm.wakeReaders()
+  }
+
+  #isCut({ swarm, key, repository, isComplete }: StoredBlob): boolean {
+    const { blocks } = this.#parts.trust
+    if (blocks.hasDigest(key)) return true
+    const running = this.#swarms.get(swarm)
+    const { grant } = running ?? {}
+    const isFetched = running?.isWanted === true && !isComplete
+    if (isFetched && grant !== undefined) return blocks.hasRepository(grant)
+    return blocks.hasRepository({ ...key, repository }) && running?.links.isServing !== true
+  }
+
   /** Removes a blob; nobody awaits the result. */
   drop(id: SwarmId): void {
     // A failed removal affects nothing else: the blob is no longer served, and goes at the next start.
@@ -289,11 +318,11 @@ export class Swarms {
     return swarm
   }
 
-  #forget(id: SwarmId): void {
+  #forget(id: SwarmId, reason: ShoalError = new StoreClosedError('the blob left the store')): void {
     const swarm = this.#swarms.get(id)
     if (swarm === undefined) return
     this.#movedBefore = sumOf([this.#movedBefore, swarm.moved])
-    swarm.close(new StoreClosedError('the blob left the store'))
+    swarm.close(reason)
     this.#swarms.delete(id)
   }
 }

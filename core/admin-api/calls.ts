@@ -1,4 +1,5 @@
 import { ADMINISTRATOR_CALLS } from './administrators.ts'
+import { BLOCK_CALLS } from './blocks.ts'
 import type { Answered, Call, Given, Returned, Taken } from './call.ts'
 import { CLUSTER_CALLS } from './clusters.ts'
 import { FLEET_CALLS } from './fleet.ts'
@@ -9,6 +10,7 @@ import { UPKEEP_CALLS } from './upkeep.ts'
 export const CALLS = {
   ...CLUSTER_CALLS,
   ...FLEET_CALLS,
+  ...BLOCK_CALLS,
   ...IMAGE_CALLS,
   ...UPKEEP_CALLS,
   ...ADMINISTRATOR_CALLS,

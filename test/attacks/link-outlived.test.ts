@@ -1,10 +1,11 @@
 import { expect } from 'vitest'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import type { NodeId } from '../../core/metainfo.ts'
+import type { Repository } from '../../core/repository.ts'
 import { WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
 import { pullClaims } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
-import { pull as pullBlob, randomBlob } from '../pull/test-cluster.ts'
+import { progressOf, pull as pullBlob, randomBlob } from '../pull/test-cluster.ts'
 import {
   enrol,
   type Member,
@@ -43,9 +44,14 @@ async function dial(member: Member, shown?: KeyedCertificate): Promise<LinkLine>
 }
 
 /** A swarm that is open on the link of its pull, and served: what the attacker had until now was its due. */
-async function openBlob(line: LinkLine, certificate: KeyedCertificate, token: string): Promise<void> {
+async function openBlob(
+  line: LinkLine,
+  certificate: KeyedCertificate,
+  token: string,
+  swarm = target.swarm,
+): Promise<void> {
   line.sendPull(line.opening(certificate, proverFor(target.cluster, token)))
-  line.ask(target.swarm)
+  line.ask(swarm)
   await expect.poll(() => line.blockBytes, { timeout: 5_000 }).toBe(4 * 16_384)
   line.forget()
 }
@@ -93,6 +99,48 @@ attackTest('a pull that is revoked is closed on its link, and is not opened agai
   line.destroy()
   await member.tracker.close()
 })
+
+attackTest(
+  'a pull of a blocked repository gets nothing more, on its link or another, however long it lasts',
+  async () => {
+    const { cluster, holder } = target
+    const [member, token] = [await enrol(cluster), realToken()]
+    // The holder keeps it, for those who are granted it through the repository that it came through here.
+    const blob = cluster.registry.add(randomBlob(6_000_000).bytes)
+    const elsewhere = 'team/other' as Repository
+    const otherToken = cluster.signer.sign(pullClaims(elsewhere), { jwk: cluster.signer.publicJwk })
+    const credential = { scheme: 'bearer' as const, token: otherToken }
+    await pullBlob(holder, cluster.request(blob, { repository: elsewhere, credential }))
+    const swarm = swarmOf(member, cluster, blob)
+    const { certificate } = await member.pull(cluster, blob, token)
+    const line = await dial(member)
+    await openBlob(line, certificate, token, swarm)
+    const repository = `${cluster.registry.config.host}/${REPOSITORY}`
+    const asked = { cluster: member.cluster, repository }
+    const { status, body } = await cluster.admin('/admin/v1/blocks', asked)
+    expect(status).toBe(201)
+    await Promise.race([line.closed, sleep(5_000)])
+    expect(line.socket.destroyed).toBe(true)
+    const again = await dial(member)
+    again.sendPull(again.opening(certificate, proverFor(cluster, token)))
+    again.ask(swarm)
+    await expect.poll(() => again.closedNumbers, { timeout: 5_000 }).toEqual([1])
+    askOn(again)
+    await sleep(500)
+    expect(line.blockBytes + again.blockBytes).toBe(0)
+    expect(again.refusedPulls).toHaveLength(1)
+    expect(progressOf(holder, blob).state).toBe('complete')
+    await expect(member.pull(cluster, blob, token)).rejects.toThrow()
+    again.destroy()
+    const { block } = (body as { block: { block: string } }).block
+    expect((await cluster.admin(`/admin/v1/blocks/${block}`, {}, 'DELETE')).status).toBe(200)
+    // What the block dropped is there again for the other tests.
+    const isShared = async () => (await holder.client.whyNotOpen(cluster.request(target.blob))) === undefined
+    await expect.poll(isShared, { timeout: 5_000 }).toBe(true)
+    await pullBlob(holder, cluster.request(target.blob))
+    await member.tracker.close()
+  },
+)
 
 attackTest('a node that is revoked loses its link, and dials no other', async () => {
   const [member, token] = [await enrol(target.cluster), realToken()]

@@ -69,6 +69,8 @@ const ARGUMENTS: Record<string, () => Promise<string> | string> = {
   'shoal admin pull revoke': async () => (await world.socket('pulls.list', {})).body.pulls[0].pull,
   'shoal admin node reinstate': async () =>
     (await world.socket('revocations.list', {})).body.revocations[0].sequence,
+  'shoal admin block add': () => `--repository ${world.registry.host}/team/app`,
+  'shoal admin block remove': async () => (await world.socket('blocks.list', {})).body.blocks[0].block,
   'shoal admin node revoke': () => node.node,
   'shoal admin node forget': () => node.node,
 }
@@ -139,6 +141,11 @@ describe('commands from the table of calls', () => {
 
   it.each([
     ['shoal admin node ls --state asleep', 'USAGE'],
+    ['shoal admin block add', 'USAGE'],
+    ['shoal admin block add --repository team/app', 'USAGE'],
+    ['shoal admin block add --repository registry.example.com/team/app:v1', 'USAGE'],
+    ['shoal admin block add --digest sha256:12', 'USAGE'],
+    ['shoal admin block remove 1', 'USAGE'],
     ['shoal admin node ls --limit many', 'USAGE'],
     ['shoal admin node ls --limit 0', 'USAGE'],
     ['shoal admin node inspect xyz', 'USAGE'],

@@ -136,6 +136,11 @@ async function filledIn({ text: line }: PageLine): Promise<string> {
     const token = tokens.find(({ usesMax }) => usesMax === 1)
     filled = filled.replace(/[0-9a-f]{16}/, token?.id ?? '')
   }
+  if (/block remove/.test(filled)) {
+    const { output } = await typed('shoal admin block ls --json')
+    const { blocks } = JSON.parse(output) as { blocks: { block: string }[] }
+    filled = filled.replace(/[0-9a-f]{16}/, blocks[0]?.block ?? '')
+  }
   return ASKS.test(filled) ? `${filled} --yes` : filled
 }
 

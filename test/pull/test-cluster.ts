@@ -44,7 +44,11 @@ export interface TestCluster {
   /** The cluster that the nodes are in. */
   id: string
   /** A call of the admin API, as the operator; POST unless told otherwise. */
-  admin(path: string, body: object, method?: 'POST' | 'PUT'): Promise<{ status: number; body: unknown }>
+  admin(
+    path: string,
+    body: object,
+    method?: 'POST' | 'PUT' | 'DELETE',
+  ): Promise<{ status: number; body: unknown }>
   request(blob: TestBlob, changes?: Partial<BlobRequest>): BlobRequest
   close(): Promise<void>
 }
@@ -358,7 +362,7 @@ export async function callAdmin(
   dataDir: string,
   path: string,
   body: object | undefined,
-  method: 'POST' | 'PUT' | 'GET' = 'POST',
+  method: 'POST' | 'PUT' | 'GET' | 'DELETE' = 'POST',
 ): Promise<{ status: number; body: unknown }> {
   const client = new HttpClient('http://localhost', { socketPath: join(dataDir, ADMIN_SOCKET) })
   const headers = { 'content-type': 'application/json' }

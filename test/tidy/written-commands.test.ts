@@ -30,8 +30,9 @@ const STORIES: Record<string, string[]> = {
     'test/cli/join.test.ts',
     'test/certs-tool/rotate.test.ts',
   ],
-  // A pause of the cluster; revocations; the tracker; the disk; the registry.
+  // A block; a pause of the cluster; revocations; the tracker; the disk; the registry.
   'docs/incidents.md': [
+    'test/pull/blocked.test.ts',
     'test/pull/paused-cluster.test.ts',
     'test/tracker/revocations.test.ts',
     'test/pull/tracker-gone.test.ts',

@@ -183,6 +183,7 @@ describe('the examples of the OpenAPI document', () => {
       const [first] = (await world.socket('revocations.list', {})).body.revocations
       return { revocation: first.sequence }
     },
+    'blocks.remove': async () => ({ block: (await world.socket('blocks.list', {})).body.blocks[0].block }),
     'tokenKeys.withdraw': async () => ({
       id: (await world.socket('tokenKeys.list', {})).body.tokenKeys[0].id,
     }),

@@ -39,6 +39,8 @@ export async function fillStore(store: Store): Promise<void> {
   await store.putAdminToken(adminToken, AUDIT)
   await store.putLabels({ cluster: CLUSTER, node: NODE }, { zone: 'a' }, AUDIT)
   await store.putPause({ cluster: CLUSTER, node: null, atMs: 3 }, AUDIT)
+  const blocked = { kind: 'digest' as const, digest: DIGEST }
+  await store.addBlock({ id: 'b', cluster: CLUSTER, target: blocked, atMs: 3 }, AUDIT)
   const tokenKey = { registry: REGISTRY, issuer: 'i', audience: 'a', jwk: { kty: 'EC' } }
   const trust = { probedAtMs: 1, trustedUntilMs: 2, withdrawnAtMs: null, sealed: key }
   await store.putTokenKey({ id: 'k', key: tokenKey, ...trust }, AUDIT)

@@ -699,6 +699,51 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       ])
     })
 
+    it('keeps blocks, with a number for each cluster that rises with every change and outlives removals', async () => {
+      const digest = { kind: 'digest' as const, digest: DIGEST }
+      const repository = {
+        kind: 'repository' as const,
+        registry: REGISTRY,
+        repository: 'team/app' as Repository,
+      }
+      const [one, two, blue] = [
+        { id: 'one', cluster: RED, target: digest, atMs: 1 },
+        { id: 'two', cluster: RED, target: repository, atMs: 2 },
+        { id: 'blue', cluster: BLUE, target: digest, atMs: 3 },
+      ]
+      expect(await store.blocks()).toEqual({ inForce: [], versions: new Map() })
+      const versions: number[] = []
+      const seen = async () => {
+        const { inForce, versions: all } = await store.blocks()
+        versions.push(all.get(RED)!)
+        return inForce.map(({ id }) => id)
+      }
+      await store.addBlock(one, audit('blocked'))
+      expect(await seen()).toEqual(['one'])
+      await store.addBlock(two, audit('blocked'))
+      expect(await seen()).toEqual(['one', 'two'])
+      expect((await store.blocks()).inForce).toEqual([one, two])
+      for (const id of ['one', 'two']) {
+        expect(await store.removeBlock(id, audit('removed'))).toBe(true)
+        expect(await store.removeBlock(id, audit('removed'))).toBe(false)
+        await seen()
+      }
+      await store.addBlock(blue, audit('blocked'))
+      expect(await store.blocks()).toEqual({
+        inForce: [blue],
+        versions: new Map([
+          [RED, versions.at(-1)],
+          [BLUE, versions.at(-1)! + 1],
+        ]),
+      })
+      await store.addBlock({ ...one, id: 'three' }, audit('blocked'))
+      await seen()
+      expect(versions).toEqual([...new Set(versions)].toSorted((a, b) => a - b))
+      expect((await store.audit({ limit: 10 })).map(({ action }) => action)).toEqual([
+        ...['blocked', 'blocked', 'removed', 'removed', 'blocked', 'blocked'],
+      ])
+    })
+
     it('pages through the audit log, newest first', async () => {
       for (const action of ['a', 'b', 'c']) await store.addAudit(audit(action))
       const [newest, next] = await store.audit({ limit: 2 })

@@ -1,5 +1,6 @@
 import type { AdminParts, Handlers } from './handler.ts'
 import { administratorHandlers } from './handlers/administrators.ts'
+import { blockHandlers } from './handlers/blocks.ts'
 import { clusterHandlers } from './handlers/clusters.ts'
 import { fleetHandlers } from './handlers/fleet.ts'
 import { imageHandlers } from './handlers/images.ts'
@@ -10,6 +11,7 @@ export function handlersOf(parts: AdminParts): Handlers {
   return {
     ...clusterHandlers(parts),
     ...fleetHandlers(parts),
+    ...blockHandlers(parts),
     ...imageHandlers(parts),
     ...upkeepHandlers(parts),
     ...administratorHandlers(parts),

@@ -31,7 +31,7 @@ const HEADS_PER_PULL_MAX = 8
 /**
  * Like `grant`, and counts refusals.
  * @param hasLeft the caller's connection has closed: nobody gets the answer
- * @throws TooManyRequestsError when too many of the caller's pulls were refused lately; as `grant`
+ * @throws RefusedError BLOCKED; TooManyRequestsError when too many of the caller's pulls were refused lately; as `grant`
  */
 export async function grantPull(
   parts: TrackerParts,
@@ -43,6 +43,7 @@ export async function grantPull(
   if (registry === undefined) {
     throw new RefusedError('REGISTRY_UNKNOWN', `${question.registry} is not configured`)
   }
+  parts.blocks.checkRepository(caller.cluster.cluster, question)
   const key = `${caller.cluster.cluster} ${caller.node} ${registry.host}`
   const network = `${networkOf(caller.address)} ${registry.host}`
   const limits = { key, network, isGuess: isGuess(question.credential), nowMs: parts.nowMs() }
@@ -73,7 +74,9 @@ async function grant(
     nowMs,
   })
   parts.revocations.checkBearer(caller.cluster.cluster, registry.host, credential)
-  const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
+  const { granted, refused } = await checkBlobs(parts, caller, { registry, question, blobs, credential })
+  // It may have been blocked meanwhile.
+  parts.blocks.checkRepository(caller.cluster.cluster, question)
   if (hasLeft()) throw new RefusedError('CALLER_GONE', 'nobody waits for the grant any more')
   parts.pullLimits.enter(`${caller.cluster.cluster} ${caller.node}`, nowMs)()
   const peerToken = credential.standing === 'signed' ? null : peerTokenFor(caller, question, { spki, nowMs })
@@ -132,18 +135,24 @@ interface Refused {
   reason: RefusedError
 }
 
+interface AskedBlobs {
+  registry: RegistryClient
+  question: PullQuestion
+  blobs: readonly WantedBlob[]
+  credential: VerifiedCredential
+}
+
 async function checkBlobs(
   parts: TrackerParts,
-  registry: RegistryClient,
-  { repository }: PullQuestion,
-  blobs: readonly WantedBlob[],
-  { authorization, standing }: VerifiedCredential,
+  { cluster: { cluster } }: NodeCaller,
+  { registry, question: { repository }, blobs, credential: { authorization, standing } }: AskedBlobs,
 ): Promise<{ granted: WantedBlob[]; refused: Refused[] }> {
   const granted: WantedBlob[] = []
   const refused: Refused[] = []
   const check = async (blob: WantedBlob) => {
     try {
       const { digest, bytes } = blob
+      parts.blocks.checkDigest(cluster, digest)
       const nowMs = parts.nowMs()
       const isOpen = standing === 'stranger'
       if (isOpen) await expectOpen(parts, registry, { repository, digest })

@@ -66,6 +66,7 @@ export async function heartbeat(
     instructions: instructionsFor(parts, table, caller),
     ...(parts.pauses.isPaused(cluster.cluster, node) ? { isPaused: true } : {}),
     ...registriesFor(parts, question),
+    ...blocksFor(parts, caller, question),
     wire: WIRE_VERSION_KNOWN,
     knowsLocations: true,
     linkCertificate: question.wantsLinkCertificate
@@ -134,6 +135,12 @@ async function holdersFor(parts: TrackerParts, table: PeerTable, caller: NodeCal
 /** The list of registries, for a node that knows another one. A node of version 0.2 names none, and gets none. */
 function registriesFor({ kindsFound: { news } }: TrackerParts, { registriesVersion }: HeartbeatQuestion) {
   return registriesVersion === undefined || registriesVersion === news.version ? {} : { registries: news }
+}
+
+/** What is blocked, for a node that knows another list. An older node names none, and passes over it. */
+function blocksFor({ blocks }: TrackerParts, { cluster }: NodeCaller, { blocksVersion }: HeartbeatQuestion) {
+  const news = blocks.newsFor(cluster.cluster, blocksVersion)
+  return news === undefined ? {} : { blocks: news }
 }
 
 /** Absent before the first trial of the node's port. */

@@ -7,7 +7,7 @@ import type { TrackerParts } from '../parts.ts'
 import { endLeasesOf, silentHolders } from '../swarm/gone-holders.ts'
 import { batchesFrom, batchOf, publishedRuns } from '../swarm/signed-batches.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
-import { livePull } from './live-pull.ts'
+import { checkNames, livePull } from './live-pull.ts'
 import { settleDispute } from './settle-dispute.ts'
 import { takeLease } from './take-lease.ts'
 
@@ -20,7 +20,7 @@ const LIMIT_SPREAD_MS = 1_000
 /**
  * Publishes hashes of leased pieces, gives a lease back or takes the next one, and hands out batches. One call and one
  * step carry everything that a fetching node reports about a swarm.
- * @throws RefusedError SWARM_NOT_GRANTED, EPOCH_STALE, LEASE_UNKNOWN, HASH_CONFLICT, and those of `livePull`
+ * @throws RefusedError SWARM_NOT_GRANTED, BLOCKED, EPOCH_STALE, LEASE_UNKNOWN, HASH_CONFLICT, and those of `livePull`
  */
 export async function publishHashes(
   parts: TrackerParts,
@@ -30,9 +30,7 @@ export async function publishHashes(
 ): Promise<HashesAnswer> {
   const atMs = parts.nowMs()
   const pull = await livePull(parts, caller, question.pull)
-  if (!pull.blobs.some((blob) => blob.swarm === swarm)) {
-    throw new RefusedError('SWARM_NOT_GRANTED', 'the pull does not name this swarm')
-  }
+  checkNames(parts, pull, swarm)
   const { cluster } = caller.cluster
   const work = (state: SwarmState, nowMs: number) => takeStep(parts, caller, state, { ...question, nowMs })
   const answer = await parts.swarms.step(cluster, swarm, work, { atMs, mayBeOlder: true })

@@ -15,8 +15,8 @@ export type RenewQuestion = z.output<typeof renewRequest>
 /**
  * Issues a new certificate for the pull's own key, with its grant time and blobs, so that a download outlives a short
  * registry token. Works while a blob is missing, at most PULL_SECONDS_MAX after the grant. If the key that signed the
- * peer token is being withdrawn, the answer also has a peer token of the next key.
- * @throws RefusedError PULL_UNKNOWN, PULL_REVOKED, SUBJECT_REVOKED, PULL_COMPLETE, PULL_ENDED
+ * peer token is being withdrawn, the answer also has a peer token of the next key. Blobs that were blocked are left out.
+ * @throws RefusedError BLOCKED, PULL_UNKNOWN, PULL_REVOKED, SUBJECT_REVOKED, PULL_COMPLETE, PULL_ENDED
  */
 export async function renewPull(
   parts: TrackerParts,
@@ -33,7 +33,9 @@ export async function renewPull(
   const peerToken = wantsPeerToken && isMintable ? mintAgain(caller, pull) : null
   const tokenHash = peerToken === null ? pull.tokenHash : parseRegistryToken(peerToken).hash
   const nowMs = parts.nowMs()
-  const bound = { ...pull, tokenHash }
+  const blobs = pull.blobs.filter(({ digest }) => !parts.blocks.isDigestBlocked(pull.cluster, digest))
+  if (blobs.length === 0) throw new RefusedError('BLOCKED', 'all blobs of the pull are blocked')
+  const bound = { ...pull, tokenHash, blobs }
   const issued = issuePullCertificate(caller.cluster, bound, {
     nowMs,
     validForSeconds: parts.times.pullCertificateSeconds,

@@ -68,6 +68,7 @@ export class FailedGrants {
 }
 
 const UNCOUNTED: ReadonlySet<string> = new Set([
+  'BLOCKED',
   'REGISTRY_LIMITED',
   'REGISTRY_UNREACHABLE',
   'REQUESTS_TOO_MANY',

@@ -5,7 +5,7 @@ import { isRepository, type RegistryHost, type Repository } from '../../core/rep
 import { thumbprintOf } from '../../core/token-algorithms.ts'
 import { callerOf, pullCallerOn } from '../api/caller.ts'
 import type { Cluster } from '../authority/cluster.ts'
-import { livePull } from '../calls/live-pull.ts'
+import { checkNames, livePull } from '../calls/live-pull.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import { type VerifiedBearer, verifyKnownBearer } from '../pull/credential.ts'
@@ -41,9 +41,7 @@ export async function stockCallerOf(
 async function byCertificate(parts: TrackerParts, socket: TLSSocket, swarm: SwarmId): Promise<StockCaller> {
   const caller = pullCallerOn(parts, socket)
   const pull = await livePull(parts, caller, caller.pull)
-  if (!pull.blobs.some((blob) => blob.swarm === swarm)) {
-    throw new RefusedError('SWARM_NOT_GRANTED', 'the certificate does not name this blob')
-  }
+  checkNames(parts, pull, swarm)
   const { cluster, node, address } = caller
   return { cluster, identity: await identityOf(parts, cluster, swarm), peer: { node, address } }
 }
@@ -60,7 +58,10 @@ async function byToken(parts: TrackerParts, jwt: string, swarm: SwarmId): Promis
   const identity = await identityOf(parts, cluster, swarm)
   const credential = verified.get(identity.registry)
   if (credential === undefined) throw notGranted()
-  await checkBlob(parts, identity, repositories, credential)
+  const isShared = (repository: Repository) =>
+    !parts.blocks.isRepositoryBlocked(cluster.cluster, { registry: identity.registry, repository })
+  await checkBlob(parts, identity, repositories.filter(isShared), credential)
+  parts.blocks.checkDigest(cluster.cluster, identity.digest)
   parts.revocations.checkBearer(cluster.cluster, identity.registry, credential)
   return { cluster, identity, peer: undefined }
 }

@@ -4,16 +4,8 @@ import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from 
 
 /** What trackers keep in memory too, and read again when another tracker of the same store has changed it. */
 export const STORE_CHANGES = [
-  'clusters',
-  'adminTokens',
-  'nodeMarks',
-  'pauses',
-  'revocations',
-  'tokenKeys',
-  'epochs',
-  'dataKey',
-  'registriesNotOpen',
-  'restore',
+  ...(['clusters', 'adminTokens', 'nodeMarks', 'pauses', 'blocks', 'revocations', 'tokenKeys'] as const),
+  ...(['epochs', 'dataKey', 'registriesNotOpen', 'restore'] as const),
 ] as const
 
 export type StoreChange = (typeof STORE_CHANGES)[number]

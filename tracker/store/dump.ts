@@ -38,6 +38,7 @@ export const DUMPED: Readonly<Record<string, Columns>> = {
   nodes: ['cluster', 'node', 'address', 'joined_at_ms', 'renewed_at_ms', 'wire'],
   pauses: ['cluster', 'node', 'at_ms'],
   node_marks: ['cluster', 'node', 'labels', 'is_drained'],
+  blocks: ['id', 'cluster', 'registry', 'repository', 'digest', 'at_ms', 'changed', 'is_removed'],
   pulls: [
     ...['id', 'cluster', 'node', 'registry', 'repository', 'subject', 'token_hash', 'spki', 'granted_at_ms'],
     ...['expires_at_ms', 'token_key'],

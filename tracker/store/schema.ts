@@ -162,4 +162,11 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE presences ADD COLUMN zone TEXT NOT NULL DEFAULT '';
   ALTER TABLE presences ADD COLUMN rack TEXT NOT NULL DEFAULT '';
   `,
+  `
+  -- registry and repository, or digest; changed: rises with every change of the table
+  CREATE TABLE blocks (
+    id TEXT PRIMARY KEY, cluster TEXT NOT NULL, registry TEXT, repository TEXT, digest TEXT, at_ms INTEGER NOT NULL,
+    changed INTEGER NOT NULL, is_removed INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]

@@ -1,5 +1,6 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { AuditEntry, AuditFilter } from './audit.ts'
+import type { BlockRecord, BlocksRecord } from './blocks.ts'
 import type {
   ImageBlobsAsked,
   ImageFilter,
@@ -16,6 +17,7 @@ import type { PauseRecord, PauseTarget } from './pauses.ts'
 import { bytes } from './records.ts'
 import type { NewRevocation, RevocationsRecord } from './revocations.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
+import { blockRows, insertBlockRow, removeBlockRow } from './sqlite-blocks.ts'
 import { imageBlobRows, imageLineRows, pullLineRows, swarmLineRows } from './sqlite-browse.ts'
 import {
   addJoinTokenRow,
@@ -189,6 +191,18 @@ export class SqliteStore extends SqliteRestoreStore implements Store {
 
   async removePause(target: PauseTarget, audit: AuditEntry): Promise<boolean> {
     return this.recorded('durably', audit, () => deletePauseRow(this.db, target))
+  }
+
+  async blocks(): Promise<BlocksRecord> {
+    return blockRows(this.db)
+  }
+
+  async addBlock(block: BlockRecord, audit: AuditEntry): Promise<void> {
+    this.recorded('durably', audit, () => insertBlockRow(this.db, block))
+  }
+
+  async removeBlock(id: string, audit: AuditEntry): Promise<boolean> {
+    return this.recorded('durably', audit, () => removeBlockRow(this.db, id))
   }
 
   async nodeMarks(): Promise<NodeMarksRecord[]> {

@@ -4,6 +4,7 @@ import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
 import type { AdministrationStore } from './administration.ts'
 import type { AuditEntry } from './audit.ts'
+import type { BlockStore } from './blocks.ts'
 import type { SharedStore } from './changes.ts'
 import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
 import type { LeaseTerms } from './lease-terms.ts'
@@ -28,6 +29,7 @@ export interface Store
     JoinTokenStore,
     AdministrationStore,
     PauseStore,
+    BlockStore,
     RestoreStore,
     SharedStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */

@@ -1,4 +1,5 @@
 import { StoreDumpError } from '../errors.ts'
+import { BLOCKS_GAP } from './blocks.ts'
 import { type BackupHead, DUMPED, type DumpTarget, type Loaded, loadLines } from './dump.ts'
 import { REVOCATIONS_GAP } from './restores.ts'
 
@@ -79,6 +80,9 @@ function stepsAfter(nowMs: number): string[] {
       (table) => `DELETE FROM ${table} WHERE ${unconfirmed}`,
     ),
     `UPDATE swarms SET epoch = epoch + ${EPOCHS_GAP}, version = version + 1 WHERE is_confirmed = 0`,
+    // Nodes that knew newer blocks take those of the backup.
+    `INSERT INTO blocks SELECT 'restored ' || ${Math.round(nowMs)} || id, id, NULL, NULL, NULL, ${Math.round(nowMs)},
+      (SELECT coalesce(max(changed), 0) FROM blocks) + ${BLOCKS_GAP}, 1 FROM clusters`,
     // What nodes told after an earlier restore is told again.
     'DELETE FROM restore_heard',
     'DELETE FROM restore_learned',

@@ -1,6 +1,7 @@
 import type { ClusterId, NodeId } from '../../../core/metainfo.ts'
 import type { SealedAdminToken } from '../admin-tokens.ts'
 import type { AuditEntry } from '../audit.ts'
+import { type BlockRecord, type BlocksRecord, blocksOf } from '../blocks.ts'
 import type { JoinTokenRecord } from '../join-tokens.ts'
 import type { MarkedNode, NodeMarksRecord } from '../node-marks.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
@@ -8,6 +9,7 @@ import { adminTokenOf, joinTokenOf, nodeMarksOf, nodeOf, pauseOf, revocationOf }
 import type { NewRevocation, RevocationsRecord } from '../revocations.ts'
 import type { NodeRecord, Store } from '../store.ts'
 import { recorded } from './audit-rows.ts'
+import { insertBlockRow, removeBlockRow } from './block-rows.ts'
 import type { DataKeyGuard } from './data-key.ts'
 import { Gathered } from './gathered.ts'
 import {
@@ -145,6 +147,18 @@ export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
           newestClearing: newest?.clearing,
         }
       })
+    },
+
+    async blocks(): Promise<BlocksRecord> {
+      return blocksOf(await db.run((sql) => sql`SELECT * FROM blocks ORDER BY changed`))
+    },
+
+    async addBlock(block: BlockRecord, audit: AuditEntry): Promise<void> {
+      await recorded(db, audit, (sql) => insertBlockRow(sql, block))
+    },
+
+    removeBlock(id: string, audit: AuditEntry): Promise<boolean> {
+      return recorded(db, audit, (sql) => removeBlockRow(sql, id))
     },
 
     async pauses(): Promise<PauseRecord[]> {

@@ -15,6 +15,7 @@ export const CHANGES: Readonly<Record<string, StoreChange>> = {
   restores: 'restore',
   admin_tokens: 'adminTokens',
   node_marks: 'nodeMarks',
+  blocks: 'blocks',
 }
 /** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
@@ -32,7 +33,7 @@ export interface Migration {
  * Nodes ask for what is newer than the newest number that they know, so a smaller number must never appear after a larger
  * one: until its transaction ends, whoever holds this advisory lock is the only one that numbers a row of the table.
  */
-export function orderLock(table: 'revocations' | 'epoch_changes'): string {
+export function orderLock(table: 'revocations' | 'epoch_changes' | 'blocks'): string {
   return `hashtext('shoal ${table}')`
 }
 
@@ -259,6 +260,16 @@ const LOCATIONS = `
   ALTER TABLE presences ADD COLUMN zone text NOT NULL DEFAULT '', ADD COLUMN rack text NOT NULL DEFAULT '';
 `
 
+/** Trackers of the version before go on, and grant what is blocked: nodes refuse it. */
+const BLOCKS = `
+  -- registry and repository, or digest; changed: rises with every change of the table
+  CREATE TABLE blocks (
+    id text PRIMARY KEY, cluster text NOT NULL, registry text, repository text, digest text, at_ms bigint NOT NULL,
+    changed bigint NOT NULL, is_removed smallint NOT NULL
+  );
+${changeTold('blocks')}
+`
+
 /** Whoever listens hears of a change of the table once its transaction has ended. */
 function changeTold(table: string): string {
   return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
@@ -271,4 +282,5 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: ADMINISTRATION, oldestProgram: 1 },
   { sql: SEALED_ADMINISTRATORS, oldestProgram: 1 },
   { sql: LOCATIONS, oldestProgram: 1 },
+  { sql: BLOCKS, oldestProgram: 1 },
 ]
