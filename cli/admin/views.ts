@@ -1,5 +1,7 @@
 import { createHash, X509Certificate } from 'node:crypto'
+import type { AnsweredFor } from '../../core/admin-api/calls.ts'
 import { byteSize } from '../../core/byte-size.ts'
+import { shortDigest } from '../../core/digest.ts'
 import { durationText, utcSecondsText, utcText } from '../../core/time-text.ts'
 import { type Cell, type Column, counted, type Style, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
@@ -8,7 +10,6 @@ import { callCommand, tableView } from './call-command.ts'
 
 const ID_CHARS = 12
 const shortId = (id: string) => id.slice(0, ID_CHARS)
-const shortDigest = (digest: string) => digest.replace(/^sha256:/, '').slice(0, ID_CHARS)
 const agoText = (ms: number | null) => (ms === null ? 'silent' : `${durationText(ms)} ago`)
 const labelText = (labels: Record<string, string>) =>
   Object.entries(labels)
@@ -95,12 +96,7 @@ export const nodeLsCommand = callCommand('nodes.list', {
   ),
 })
 
-interface NodeState {
-  isDrained: boolean
-  isPaused: boolean
-  isRevoked: boolean
-  heardAgoMs: number | null
-}
+type NodeState = AnsweredFor<'nodes.list'>['nodes'][number]
 
 function stateCell({ isDrained, isPaused, isRevoked, heardAgoMs }: NodeState): Cell {
   const marks = [isRevoked && 'revoked', isPaused && 'paused', isDrained && 'drained'].filter(Boolean)
@@ -195,15 +191,7 @@ export const imageLsCommand = callCommand('images.list', {
   ),
 })
 
-interface SwarmLine {
-  swarm: string
-  registry: string
-  digest: string
-  bytes: number
-  isConfirmed: boolean
-  seeds: number
-  leechers: number
-}
+type SwarmLine = AnsweredFor<'swarms.list'>['swarms'][number]
 
 const SWARM_COLUMNS: Column[] = [
   { title: 'BLOB' },
@@ -259,12 +247,7 @@ export const blobInspectCommand = callCommand('swarms.inspect', {
   ],
 })
 
-interface PullLine {
-  isRevoked: boolean
-  blobs: number
-  completeBlobs: number
-  expiresAtMs: number
-}
+type PullLine = AnsweredFor<'pulls.list'>['pulls'][number]
 
 function pullState({ isRevoked, blobs, completeBlobs, expiresAtMs }: PullLine, nowMs: number): Cell {
   if (isRevoked) return { text: 'revoked', style: 'red' }
