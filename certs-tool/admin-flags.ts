@@ -56,6 +56,12 @@ export const ADMIN_FLAGS = {
   },
 } as const
 
+export const CLUSTER_FLAG = {
+  type: 'string',
+  value: 'name or id',
+  description: 'The cluster. May be left out if the tracker has only one.',
+} as const
+
 /** @throws UsageError, ConfigError, FileAccessError */
 export function adminAccess(values: FlagValues<typeof ADMIN_FLAGS>): AdminAccess {
   const pemFile = values['admin-pem']

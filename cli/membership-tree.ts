@@ -16,6 +16,10 @@ export const JOIN: Entry = {
       does: 'Takes it from the command line, as `shoal admin token create` prints it.',
     },
     {
+      line: 'shoal join SHOALJOIN-1-… --zone east --rack r12',
+      does: 'Also says where this machine stands, so that it downloads mostly from nodes near it.',
+    },
+    {
       line: 'shoal join SHOALJOIN-1-… --attach docker --registry registry.example.com',
       does: 'Also lets Docker on this machine pull through the node.',
     },

@@ -60,6 +60,9 @@ export const statusSchema = z.looseObject({
     reason: z.string().optional(),
     cluster: z.string().optional(),
     id: z.string().optional(),
+    // An older node has none of these.
+    zone: z.string().default(''),
+    rack: z.string().default(''),
   }),
   tracker: z.object({ url: z.string().nullable(), state: z.string(), since: z.string() }),
   registries: z.array(
@@ -70,7 +73,12 @@ export const statusSchema = z.looseObject({
       conditions: z.array(z.string()),
     }),
   ),
-  peers: z.object({ connected: z.number(), refused: z.number(), unreachable: z.number() }),
+  peers: z.object({
+    connected: z.number(),
+    refused: z.number(),
+    unreachable: z.number(),
+    bytes: z.object({ near: bytes, far: bytes }).default({ near: 0, far: 0 }),
+  }),
   cache: z.object({ blobs: z.number(), bytes, bytesMax: bytes, evictions: z.number() }),
   conditions: z.array(conditionSchema),
   pulls: z.array(pullSchema),

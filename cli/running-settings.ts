@@ -14,7 +14,7 @@ export interface RunningSettings {
   isTrusted: boolean
 }
 
-/** How long a node may take to tell them. */
+/** How long a node may take to tell its settings. */
 const PATIENCE_MS = 3_000
 /** A node of another version may have other settings. */
 const answerSchema = z.object({

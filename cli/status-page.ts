@@ -70,9 +70,16 @@ function headLines(status: NodeStatus, { nowMs }: PageFacts, look: Look): string
     ['cluster', node.joined ? `${node.cluster}, as ${node.id}` : `not joined: ${node.reason ?? 'unknown'}`],
     ['tracker', trackerText(tracker, nowMs)],
     ['peers', links.join(', ')],
+    ...(node.zone === '' ? [] : [['zone', zoneText(status)] satisfies [string, string]]),
     ['registries', [...shared, ...others].join(', ') || 'none'],
   ]
   return [first, ...rows.flatMap(([name, text]) => wrappedLines(text, `  ${name.padEnd(12)}`, look))]
+}
+
+function zoneText({ node: { zone, rack }, peers: { bytes } }: NodeStatus): string {
+  const place = rack === '' ? zone : `${zone}, rack ${rack}`
+  const moved = `from peers of this zone ${byteSize(bytes.near)}, of others ${byteSize(bytes.far)}`
+  return `${plainText(place)}; ${moved} since the start`
 }
 
 function trackerText({ url, state, since }: NodeStatus['tracker'], nowMs: number): string {

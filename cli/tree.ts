@@ -43,11 +43,8 @@ const NODE: Entry = {
     return program({
       schema: nodeConfig,
       canReload: true,
-      start: async (config, log, { reread, ...origin }) =>
-        (await import('../node/main.ts')).startNode(config, log, undefined, reread, {
-          program: 'node',
-          ...origin,
-        }),
+      start: async (config, log, started) =>
+        (await import('../node/main.ts')).startNode(config, log, undefined, { program: 'node', ...started }),
     })
   },
 }
@@ -176,7 +173,7 @@ const UP: Entry = {
   exits: PROGRAM_EXITS,
   program: async () => {
     const { startUp, upConfig } = await import('./up.ts')
-    return program({ schema: upConfig, start: (config, log, origin) => startUp(config, log, origin) })
+    return program({ schema: upConfig, start: (config, log, started) => startUp(config, log, started) })
   },
 }
 

@@ -18,7 +18,7 @@ import { addressText, isLoopbackHost } from '../core/network.ts'
 import { UP_DATA_DIR, UP_NODE_DIR, UP_TRACKER_DIR } from '../core/up-folders.ts'
 import { type NodeConfig, nodeConfig } from '../node/config.ts'
 import { type RunningNode, startNode } from '../node/main.ts'
-import type { Origin } from '../node/origin.ts'
+import type { StartedBy } from '../node/started-by.ts'
 import { type TrackerConfig, trackerConfig } from '../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../tracker/main.ts'
 import { ownAddresses } from './own-addresses.ts'
@@ -53,7 +53,13 @@ export const upConfig = z.strictObject({
   proxyListen,
   mirrorListen,
   adminListen,
-  trackerAdminListen: trackerConfig.shape.adminListen,
+  trackerAdminListen: listenAddress
+    .refine(
+      ({ host }) => isLoopbackHost(host),
+      'the admin API of `shoal up` listens on loopback addresses only',
+    )
+    .prefault('127.0.0.1:7444')
+    .describe("Address for the tracker's admin API, /metrics and /healthz (HTTPS); loopback only."),
   dockerCertsDir,
   authorityFile,
   p2pMinBytes,
@@ -95,7 +101,7 @@ interface UpFiles {
 export async function startUp(
   config: UpConfig,
   log: Logger,
-  origin: Omit<Origin, 'program'> = {},
+  { configFile, recentLog }: Pick<StartedBy, 'configFile' | 'recentLog'> = {},
   print: (text: string) => void = (text) => process.stdout.write(text),
 ): Promise<RunningUp> {
   ensureDataDir(config.dataDir)
@@ -115,10 +121,8 @@ export async function startUp(
     })
     const trackerUrl = urlOf(advertisedHost(config), tracker.address.port)
     const settings = nodeSettings(config, files, trackerUrl)
-    const { configFile, recentLog } = origin
-    const node = await startNode(settings, log.child({ part: 'node' }), undefined, () => settings, {
-      ...{ program: 'up', configFile, recentLog },
-    })
+    const startedBy: StartedBy = { program: 'up', configFile, recentLog }
+    const node = await startNode(settings, log.child({ part: 'node' }), undefined, startedBy)
     parts.defer(() => node.close())
     print(guideText(config, files, { trackerUrl, node, cluster: tracker.clusterIds()[0] ?? '' }))
     return { tracker, node, defects: node.defects, close: () => parts.disposeAsync() }

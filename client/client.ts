@@ -3,8 +3,9 @@ import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ShoalError } from '../core/errors.ts'
+import type { NodeLocation } from '../core/location.ts'
 import type { NodeId } from '../core/metainfo.ts'
-import type { ReachResponse } from '../core/reach-api.ts'
+import type { Reach } from '../core/reach-api.ts'
 import type { RegistryNamed } from '../core/registries-api.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { RegistryHost, Repository } from '../core/repository.ts'
@@ -62,6 +63,9 @@ export interface BytesBySource {
 export interface BytesMoved {
   bytesFromRegistry: number
   bytesFromPeers: number
+  /** The part of it from peers that the tracker named as of this node's zone, and as of others. */
+  bytesFromNear: number
+  bytesFromFar: number
   /** Bytes that local readers found in this node's own cache. */
   bytesFromCache: number
   /** Bytes of blocks handed to peers' connections, repeats included. */
@@ -109,17 +113,6 @@ export interface HeldStatus {
   evictions: number
 }
 
-/** How a link to another node was tried. `unlinked`: one of both has no links. */
-export interface LinkTrial {
-  outcome: 'linked' | 'refused' | 'unreachable' | 'unlinked'
-  reason?: string
-}
-
-/** Who reaches whom: what the tracker found (core/reach-api.ts), and what this node did with the other node. */
-export interface Reach extends Omit<ReachResponse, 'other'> {
-  other: (NonNullable<ReachResponse['other']> & { link: LinkTrial }) | null
-}
-
 export interface ClientStatus {
   /** Absent: the tracker has not taken this node in since the start. */
   joined?: { cluster: string; node: string; sinceMs: number }
@@ -127,6 +120,7 @@ export interface ClientStatus {
   peers: PeersStatus
   held: HeldStatus
   moved: BytesMoved
+  location: NodeLocation
 }
 
 /** Progress of one blob on this node; its bytes are counted since the start. */
@@ -297,8 +291,10 @@ export interface Client {
   close(): Promise<void>
 }
 
-/** Bounds that may change while the client runs. */
+/** What may change while the client runs: bounds, and where its machine stands. */
 export interface ClientLimits {
+  /** Absent: nowhere. The tracker hears of a change with the next heartbeat. */
+  location?: NodeLocation
   /** For the whole node, all blobs and peers together; 0 or absent: no limit. */
   uploadBytesPerSecondMax?: number
   /** Registry and peers together; 0 or absent: no limit. */

@@ -1,6 +1,7 @@
 import type { Client, ClientOptions } from './client.ts'
 import { NodeClient } from './node-client.ts'
 
+export type { LinkTrial, Reach } from '../core/reach-api.ts'
 /**
  * The transfer engine's public surface: `shoal node` starts one client and the proxy pulls blobs through it.
  * Nothing outside this folder imports any other file of it.
@@ -19,13 +20,11 @@ export type {
   ClientOptions,
   ClientStatus,
   ImagePlan,
-  LinkTrial,
   OpenBlob,
   PinnedImage,
   PruneRequest,
   PushCopy,
   PushedBlobs,
-  Reach,
   RegistryBlob,
   RegistryFound,
 } from './client.ts'

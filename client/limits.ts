@@ -1,14 +1,16 @@
+import { NOWHERE } from '../core/location.ts'
 import type { ClientLimits } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
 import { ACCEPTED_MAX } from './peer/peer-listener.ts'
 
-/** Bounds that an operator sets, and may change while pulls run. */
+/** What an operator sets, and may change while pulls run. */
 export class Limits {
   readonly upload = newLimit()
   readonly download = newLimit()
   readonly registry = newLimit()
   peerConnectionsMax = ACCEPTED_MAX
   trackerPatienceMs = 0
+  location = NOWHERE
 
   constructor(limits: ClientLimits) {
     this.change(limits)
@@ -20,6 +22,7 @@ export class Limits {
     this.registry.change(limits.registryBytesPerSecondMax ?? 0)
     this.peerConnectionsMax = limits.peerConnectionsMax ?? ACCEPTED_MAX
     this.trackerPatienceMs = limits.trackerPatienceMs
+    this.location = limits.location ?? NOWHERE
   }
 }
 

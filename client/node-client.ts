@@ -284,7 +284,7 @@ export class NodeClient implements Client {
       tracker: { ...this.#tracker.watch.status(), url: this.#tracker.origin },
       peers: this.#peers.status(this.swarms.connectedNodes()),
       held: this.cache.held(),
-      moved: this.swarms.moved(),
+      ...{ moved: this.swarms.moved(), location: this.limits.location },
     }
   }
 
@@ -327,7 +327,7 @@ export class NodeClient implements Client {
       joinedCluster: () =>
         this.#options.trackerUrl === undefined ? readJoined(this.#options.dataDir) : undefined,
       wire: this.#options.wire,
-      listenPort: () => this.#listenPort,
+      ...{ listenPort: () => this.#listenPort, location: () => this.limits.location },
       holds: () => this.swarms.holds(),
       wantsPeers: () =>
         [...this.swarms.running()].filter(({ links }) => links.wantsPeers).map(({ swarm }) => swarm),

@@ -36,3 +36,14 @@ export const reachResponse = z.object({
 
 export type ReachRequest = z.input<typeof reachRequest>
 export type ReachResponse = z.output<typeof reachResponse>
+
+/** How a link to another node was tried. `unlinked`: one of both has no links. */
+export interface LinkTrial {
+  outcome: 'linked' | 'refused' | 'unreachable' | 'unlinked'
+  reason?: string
+}
+
+/** Who reaches whom: what the tracker found (core/reach-api.ts), and what this node did with the other node. */
+export interface Reach extends Omit<ReachResponse, 'other'> {
+  other: (NonNullable<ReachResponse['other']> & { link: LinkTrial }) | null
+}

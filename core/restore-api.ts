@@ -12,10 +12,11 @@ export const REVOCATION_COPY_CHARS_MAX = 2048
 
 export const revocationCopy = z.string().max(REVOCATION_COPY_CHARS_MAX)
 
-/** Of a revocation, its number and the copy to carry. Absent: an older tracker. */
-export const copied = { sequence: z.int().nonnegative().optional(), copy: revocationCopy.optional() }
+/** Fields of a revocation: its number, and the copy to carry. Absent: an older tracker. */
+export const copyFields = { sequence: z.int().nonnegative().optional(), copy: revocationCopy.optional() }
 
-export const restoreNews = {
+/** Fields of the answer to a heartbeat. */
+export const restoreFields = {
   /** While the signing key changes: a copy for the node to carry. */
   keyChange: revocationCopy.optional(),
   /**

@@ -3,12 +3,13 @@ import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
 import { holdersNews } from './holders-api.ts'
+import { locationNews, nodeLocation } from './location.ts'
 import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
 import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
 import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
-import { copied, REVOCATION_COPIES_MAX, restoreNews, revocationCopy } from './restore-api.ts'
+import { copyFields, REVOCATION_COPIES_MAX, restoreFields, revocationCopy } from './restore-api.ts'
 import { wireVersion } from './wire-version.ts'
 
 /**
@@ -60,6 +61,8 @@ export const peerSchema = z.object({
    * left, since others may reach what the tracker cannot. Only in answers to nodes with links.
    */
   dialsOnly: z.boolean().optional(),
+  /** Whether it is in another zone than the asker. Only in answers to nodes with links and a zone. */
+  isFar: z.boolean().optional(),
 })
 
 export const hashBatchSchema = z
@@ -283,20 +286,21 @@ export const heartbeatRequest = z.strictObject({
   wire: wireVersion,
   /** The node wants a new link certificate, for the key of the node certificate of this connection. */
   wantsLinkCertificate: z.boolean().default(false),
-  /** Answers `wantsCopiesFrom`; absent otherwise. */
+  /** This and the next field answer `knowsLocations` and `wantsCopiesFrom`; absent otherwise. */
+  location: nodeLocation.optional(),
   copies: z.array(revocationCopy).max(REVOCATION_COPIES_MAX).optional(),
 })
 
 /** Nodes and pulls that must not be served; their connections end at once. */
 export const revocationSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('node'), node: nodeIdSchema, ...copied }),
-  z.object({ kind: z.literal('pull'), pull: z.string().max(64), ...copied }),
+  z.object({ kind: z.literal('node'), node: nodeIdSchema, ...copyFields }),
+  z.object({ kind: z.literal('pull'), pull: z.string().max(64), ...copyFields }),
 ])
 
 export const instructionSchema = z.discriminatedUnion('kind', [
   /** A swarm's epoch rose: drop unconfirmed pieces and batches of older epochs. */
   z.object({ kind: z.literal('epoch'), swarm: swarmIdSchema, epoch: count }),
-  /** Drop the blob from the store and stop serving it. */
+  /** Stop serving the blob at once, and drop it from the store; where somebody reads it, once nobody does. */
   z.object({ kind: z.literal('drop'), swarm: swarmIdSchema }),
 ])
 
@@ -310,7 +314,7 @@ export const heartbeatResponse = z.object({
   /** Revocations after the asker's version; all in force if `isFullRevocations`. */
   revocations: z.array(revocationSchema),
   isFullRevocations: z.boolean(),
-  ...restoreNews,
+  ...{ ...restoreFields, ...locationNews },
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
   /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */

@@ -1,4 +1,6 @@
-import { statSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DataFolderError, ensureFolder } from './data-folder.ts'
 
 /** Where `shoal up` has its node and its tracker, for commands of the same folder. */
 
@@ -9,8 +11,16 @@ export const UP_NODE_DIR = 'node'
 /** The tracker's part of it. */
 export const UP_TRACKER_DIR = 'tracker'
 
-/** Whether the socket is this user's or root's. In a folder that others write to, somebody else may answer. */
+/** Whether the socket is this user's or root's, and nobody else can put another one in its place. */
 export function isOfThisUser(path: string): boolean {
-  const owner = statSync(path, { throwIfNoEntry: false })?.uid
-  return owner !== undefined && (owner === 0 || owner === process.geteuid?.())
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined || found.isSymbolicLink()) return false
+  if (found.uid !== 0 && found.uid !== process.geteuid?.()) return false
+  try {
+    ensureFolder(dirname(path))
+    return true
+  } catch (error) {
+    if (error instanceof DataFolderError) return false
+    throw error
+  }
 }

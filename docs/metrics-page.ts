@@ -1,5 +1,6 @@
 import type { Registry } from 'prom-client'
 import { defectCounter } from '../core/defects.ts'
+import { NOWHERE } from '../core/location.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { type NodeMetricsParts, nodeMetrics } from '../node/metrics.ts'
 import { proxyMetrics } from '../proxy/metrics.ts'
@@ -30,7 +31,11 @@ const IDLE: NodeMetricsParts = {
       tracker: { state: 'unknown', sinceMs: 0, calls: { answered: 0, refused: 0, failed: 0 } },
       peers: { connected: 0, refused: 0, unreachable: 0, events: { refused: 0, unreachable: 0 } },
       held: { blobs: 0, bytes: 0, bytesMax: 0, pinnedBytes: 0, evictions: 0 },
-      moved: { bytesFromRegistry: 0, bytesFromPeers: 0, bytesFromCache: 0, bytesToPeers: 0 },
+      moved: {
+        ...{ bytesFromRegistry: 0, bytesFromPeers: 0, bytesFromNear: 0, bytesFromFar: 0 },
+        ...{ bytesFromCache: 0, bytesToPeers: 0 },
+      },
+      location: NOWHERE,
     }),
   },
   conditions: { count: () => 0 },

@@ -37,12 +37,13 @@ export async function prepareSettings(
   after: NodeConfig,
 ): Promise<() => Promise<void>> {
   const room = cacheRoom(after)
+  const limits = limitsOf(after)
   const changeRegistries = prepareRegistries(parts, before, after)
   return async () => {
     await changeRegistries()
     const { p2pMinBytes, permitLinkLocal, permittedTargets } = after
     parts.proxy.change({ p2pMinBytes, permitLinkLocal, permittedTargets })
-    parts.client.limits.change(limitsOf(after))
+    parts.client.limits.change(limits)
     parts.client.cache.resize(room)
     changeLogLevel(parts.log, after.logLevel)
   }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { ClientLimits, ClientOptions } from '../client/index.ts'
 import { ConfigError, readSecretFile } from '../core/config.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
+import type { NodeLocation } from '../core/location.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import { cacheOptions } from './cache-options.ts'
 import type { NodeConfig } from './config.ts'
@@ -25,13 +26,23 @@ export function clientOptions(config: NodeConfig, registries: RegistryClients, l
   }
 }
 
+/** @throws ConfigError as `locationOf` */
 export function limitsOf(config: NodeConfig): ClientLimits {
   const { uploadBytesPerSecondMax, downloadBytesPerSecondMax, registryBytesPerSecondMax } = config
   const { peerConnectionsMax, trackerPatienceMs } = config
   return {
     ...{ uploadBytesPerSecondMax, downloadBytesPerSecondMax, registryBytesPerSecondMax },
     ...{ peerConnectionsMax, trackerPatienceMs },
+    location: locationOf(config),
   }
+}
+
+/** @throws ConfigError for a rack without a zone */
+export function locationOf({ zone = '', rack = '' }: NodeConfig): NodeLocation {
+  if (zone !== '' || rack === '') return { zone, rack }
+  throw new ConfigError('rack: racks are told apart within their zone', {
+    hint: 'Set zone too, or remove rack.',
+  })
 }
 
 function readJoinToken(path: string): string {

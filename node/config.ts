@@ -3,6 +3,7 @@ import { ATTACHED_DIR } from '../core/attached-files.ts'
 import { listenAddress } from '../core/config.ts'
 import { NODE_DATA_DIR } from '../core/consent.ts'
 import { TRACKERS_MAX } from '../core/join-string.ts'
+import { locationName } from '../core/location.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
@@ -53,6 +54,16 @@ export const nodeConfig = z.strictObject({
     .prefault('127.0.0.1:7070')
     .describe('Address of the proxy for the pulling clients on this machine; loopback only.'),
   peerListen: listenAddress.prefault('0.0.0.0:7071').describe('Address where other nodes reach this one.'),
+  zone: locationName
+    .optional()
+    .describe(
+      'Where this machine stands, for example the name of its data centre: nodes hear mostly of others of their zone, and of a few others. The same word on all machines with fast links to each other; absent on all where links are alike.',
+    ),
+  rack: locationName
+    .optional()
+    .describe(
+      'The rack of this machine within its zone: nodes hear of others of their rack first. Needs zone. Absent where links between racks are as fast as within them.',
+    ),
   adminListen: listenAddress
     .prefault('127.0.0.1:7072')
     .describe('Address for GET /healthz, /readyz and /metrics; loopback only.'),

@@ -11,6 +11,8 @@ export const IS_LIVE: Readonly<Record<keyof NodeConfig, boolean>> = {
   dataDir: false,
   proxyListen: false,
   peerListen: false,
+  zone: true,
+  rack: true,
   adminListen: false,
   localSocket: false,
   metricsListen: false,

@@ -36,12 +36,12 @@ import { followConsent } from './follow-consent.ts'
 import { ImagesSeen } from './images-seen.ts'
 import { interceptNamed } from './intercept-named.ts'
 import { nodeMetrics } from './metrics.ts'
-import type { Origin } from './origin.ts'
 import { startPages } from './pages.ts'
 import { Pause } from './pause.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
-import { Reload, type Reloaded } from './reload.ts'
+import { Reload, type Reloaded, type Reloading } from './reload.ts'
+import type { StartedBy } from './started-by.ts'
 
 /** Often enough, because the steps are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000
@@ -74,14 +74,14 @@ interface Told {
 /** All that the pages and the proxy are built from. */
 interface NodeParts extends Told {
   config: NodeConfig
-  origin: Origin
+  startedBy: StartedBy
   startedMs: number
   upstreamProxy: UpstreamProxy | undefined
   registries: Map<RegistryHost, RegistryClient>
   client: Client
   history: PullHistory
   images: ImagesSeen
-  reload: Pick<RunningNode, 'reload'> & { running(): Promise<NodeConfig> }
+  reload: Reloading
   authority: ProxyAuthority
   owners: KernelSocketOwners
   pause: Pause
@@ -92,17 +92,16 @@ interface NodeParts extends Told {
 /**
  * Starts `shoal node`: the client that transfers blobs, and the proxy through which this machine pulls them.
  * @param start tests pass their own client
- * @param reread reads all settings again, for `reload`; throws ConfigError
  * @throws ShoalError with a hint if it cannot start; it first closes the parts that were started
  */
 export async function startNode(
   settings: NodeConfig,
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
-  reread: () => NodeConfig = () => settings,
-  origin: Origin = { program: 'node' },
+  startedBy: StartedBy = { program: 'node' },
 ): Promise<RunningNode> {
   const startedMs = Date.now()
+  const { reread = () => settings } = startedBy
   const consent = readConsent(settings.attachedDir)
   const config = withAttached(settings, consent, process.env)
   // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
@@ -145,12 +144,12 @@ export async function startNode(
     const images = new ImagesSeen({ dataDir: config.dataDir, log })
     closing.defer(() => images.close())
     const started = Promise.withResolvers<Reload>()
-    const reload = {
+    const reload: Reloading = {
       reload: async () => (await started.promise).reload(),
       running: async () => (await started.promise).running,
     }
     const made = { registries, client, history, images, reload, authority, owners, pause }
-    const parts: NodeParts = { ...told, config, origin, startedMs, upstreamProxy, guard, ...made }
+    const parts: NodeParts = { ...told, config, startedBy, startedMs, upstreamProxy, guard, ...made }
     const pages = await startPages(parts, process.env, closing)
     const trust = trustOf(parts, consent)
     const proxy = await startTrustedProxy(parts, trust, { closing, adminPort: pages.adminAddress.port })

@@ -5,6 +5,7 @@ import { PULL_SOURCES } from '../proxy/pull-record.ts'
 import type { PullRecords } from '../proxy/pull-records.ts'
 
 const PEER_FAILURES = ['refused', 'unreachable'] as const
+const PEER_DISTANCES = ['near', 'far'] as const
 const PEER_STATES = ['connected', ...PEER_FAILURES] as const
 
 export interface NodeMetricsParts {
@@ -52,6 +53,15 @@ function transferMetrics(metrics: Metrics, { client, records }: NodeMetricsParts
     name: 'shoal_node_blob_peer_bytes',
     help: 'Bytes that this node fetched from peers since the start.',
     read: () => client.status().moved.bytesFromPeers,
+  })
+  metrics.total({
+    name: 'shoal_node_peer_bytes_total',
+    help: 'Bytes of blobs that this node fetched from peers of its own zone (near) and of others (far), as the tracker named them. Of peers that came by themselves, and on a node without a zone, neither is known.',
+    labels: { distance: PEER_DISTANCES },
+    read: ({ distance }) => {
+      const { moved } = client.status()
+      return distance === 'far' ? moved.bytesFromFar : moved.bytesFromNear
+    },
   })
   metrics.gauge({
     name: 'shoal_node_blobs_downloading',

@@ -20,22 +20,22 @@ import { stateRoutes } from './local/state.ts'
 import { type LocalRoute, startLocalApi } from './local-api.ts'
 import { localSocketPath } from './local-socket.ts'
 import { startMetricsListener } from './metrics-listener.ts'
-import type { Origin } from './origin.ts'
 import type { Pause } from './pause.ts'
 import type { PullHistory } from './pull-history.ts'
-import type { Reload } from './reload.ts'
+import type { Reloading } from './reload.ts'
+import type { StartedBy } from './started-by.ts'
 import { statusOf } from './status.ts'
 
 /** Where a node says how it does: health and metrics on loopback, metrics for other machines, and the local API. */
 
 export interface PageParts {
   config: NodeConfig
-  origin: Origin
+  startedBy: StartedBy
   startedMs: number
   client: Client
   history: PullHistory
   images: ImagesSeen
-  reload: Pick<Reload, 'reload'> & { running(): Promise<NodeConfig> }
+  reload: Reloading
   authority: ProxyAuthority
   owners: SocketOwners
   pause: Pause
@@ -80,7 +80,7 @@ function localRoutes(parts: PageParts, isServing: () => boolean): LocalRoute[] {
     ...reachRoutes(parts),
     ...cacheRoutes(parts),
     ...reloadRoutes(parts),
-    ...settingsRoutes({ origin: parts.origin, running: () => parts.reload.running() }),
+    ...settingsRoutes({ startedBy: parts.startedBy, running: () => parts.reload.running() }),
     ...pullRoutes(history.records),
   ]
 }

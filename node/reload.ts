@@ -24,6 +24,13 @@ export interface ReloadParts {
   log: Logger
 }
 
+/** For pages that are up before the node has started: both wait until it has. */
+export interface Reloading {
+  reload(): Promise<Reloaded>
+  /** With what was attached and reloaded since the start. */
+  running(): Promise<NodeConfig>
+}
+
 /** Takes over changed settings while the node runs. Settings that cannot be used change nothing. */
 export class Reload {
   readonly #parts: ReloadParts

@@ -21,7 +21,7 @@ export interface StatusParts {
 }
 
 export function statusOf(parts: StatusParts, nowMs = Date.now()) {
-  const { joined, tracker, peers, held, moved } = parts.client.status()
+  const { joined, tracker, peers, held, moved, location } = parts.client.status()
   const conditions = parts.conditions.shown()
   const { lastError, sinceMs, url, ...trackerRest } = tracker
   return {
@@ -33,6 +33,7 @@ export function statusOf(parts: StatusParts, nowMs = Date.now()) {
       ...(joined === undefined
         ? { joined: false, reason: reasonNotJoined(conditions) }
         : { joined: true, cluster: joined.cluster, id: joined.node, since: timeText(joined.sinceMs) }),
+      ...location,
     },
     tracker: {
       url: url ?? null,
@@ -46,7 +47,7 @@ export function statusOf(parts: StatusParts, nowMs = Date.now()) {
       ...registry,
       conditions: conditions.filter(({ subject }) => subject === registry.host).map(({ code }) => code),
     })),
-    peers,
+    peers: { ...peers, bytes: { near: moved.bytesFromNear, far: moved.bytesFromFar } },
     cache: held,
     conditions,
     pulls: parts.history.records

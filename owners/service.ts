@@ -9,7 +9,7 @@ import { KernelSocketOwners } from '../proxy/socket-owner.ts'
  * service, of connections to the one address that root named, and nothing else. It ends by itself once nobody asks.
  */
 
-/** Time without a question after which it ends: a node that pulls asks again sooner. */
+/** Time without a question after which `shoal owners` ends: a node that pulls asks again sooner. */
 export const OWNERS_IDLE_MS = 30_000
 /** Bound of callers at one time; a further one is cut off. */
 const OWNERS_CALLERS_MAX = 32
@@ -18,7 +18,7 @@ const OWNERS_PATIENCE_MS = 1_000
 /** Bound of questions that are looked into within OWNERS_WINDOW_MS, as each may read all connections of the machine. */
 export const OWNERS_QUESTIONS_MAX = 100
 /** For how long questions are counted together. */
-const OWNERS_WINDOW_MS = 1_000
+export const OWNERS_WINDOW_MS = 1_000
 
 export interface OwnersServiceOptions {
   /** Of the Unix socket, which is bound and listens. */
@@ -26,10 +26,12 @@ export interface OwnersServiceOptions {
   /** Where the proxy listens. */
   proxy: ListenAddress
   idleMs?: number
+  windowMs?: number
 }
 
 export class OwnersService {
   readonly #proxy: ListenAddress
+  readonly #windowMs: number
   readonly #owners = new KernelSocketOwners()
   readonly #server: Server
   readonly #idle: NodeJS.Timeout
@@ -37,8 +39,10 @@ export class OwnersService {
   #windowBeganAtMs = Number.NEGATIVE_INFINITY
   #questions = 0
 
-  constructor({ descriptor, proxy, idleMs = OWNERS_IDLE_MS }: OwnersServiceOptions) {
+  constructor(options: OwnersServiceOptions) {
+    const { descriptor, proxy, idleMs = OWNERS_IDLE_MS, windowMs = OWNERS_WINDOW_MS } = options
     this.#proxy = proxy
+    this.#windowMs = windowMs
     // Whoever comes now waits in the kernel's queue, for which the service manager starts the next one.
     this.#idle = setTimeout(() => this.#server.close(() => this.#ended.resolve()), idleMs)
     this.#server = createServer((socket) => this.#hear(socket))
@@ -86,7 +90,7 @@ export class OwnersService {
 
   #isTooMany(): boolean {
     const nowMs = performance.now()
-    if (nowMs - this.#windowBeganAtMs >= OWNERS_WINDOW_MS) {
+    if (nowMs - this.#windowBeganAtMs >= this.#windowMs) {
       this.#windowBeganAtMs = nowMs
       this.#questions = 0
     }

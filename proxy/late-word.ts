@@ -5,8 +5,8 @@ import type { Verdict } from './verdict.ts'
 /** How long a pull waits for the registry's word. After that the client's own request goes to the registry, as without Shoal. */
 export const LATE_MS = 400
 /**
- * A word that takes longer shares no blob that waits for it: on the way that follows, the registry may take as long once more,
- * and the client's own request is under way.
+ * A registry's word that takes longer does not make the waiting blob shared: the steps that follow may take as long again, and
+ * the client's own request is under way.
  */
 export const SHARING_WORD_MS_MAX = 1_000
 

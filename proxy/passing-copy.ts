@@ -5,9 +5,11 @@ import type { BlobGet } from './blob-request.ts'
 import type { AnswerHeaders, ResponseWatcher } from './upstream/forward.ts'
 
 /**
- * Keeps a copy of a blob that the registry sends to a local client, as of a push: once it is whole and its own SHA-256 is the
- * digest, the node asks the tracker for a grant with this caller's credential, and shares it. Watching neither delays nor changes the answer.
+ * Keeps a copy of a blob that the registry sends to a local client, as of a push. Once the copy is whole and its SHA-256 is the
+ * digest, the node asks the tracker for a grant with this caller's credential, and shares it. Watching neither delays nor
+ * changes the answer.
  * @param bytesMin smaller blobs are not kept
+ * @returns `drop`: call it when the answer has ended, or was cut
  */
 export function keepCopy(
   { pushes }: Pick<Client, 'pushes'>,
@@ -28,7 +30,6 @@ export function keepCopy(
       copy = undefined
       pushes.released({ registry, repository, credential, blobs: [{ digest, bytes }] })
     },
-    /** The answer has ended, or was cut. */
     drop: () => copy?.drop(),
   }
 }

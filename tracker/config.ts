@@ -58,7 +58,7 @@ export const trackerConfig = z.strictObject({
     .max(64)
     .default([])
     .describe(
-      'Balancers in front of `listen`, by address or CIDR range. Each begins every connection with a header of the PROXY protocol, version 2, whose source address then counts as the caller. A connection of a balancer without one is refused; from anybody else the header is no TLS.',
+      'Balancers in front of `listen`, by address or CIDR range. Each begins every connection with a header of the PROXY protocol, version 2, whose source address then counts as the caller. A connection of a balancer without one is refused. So is a connection from anywhere else that begins with one: there TLS must come first.',
     ),
   tlsCertFile: path.describe(
     "PEM file with the tracker's TLS certificate and its chain; for join strings, the last certificate must be its authority.",

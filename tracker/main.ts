@@ -53,8 +53,9 @@ import type { Store } from './store/store.ts'
 import { followStore, storeClock } from './store-news.ts'
 import { DialBacks } from './swarm/dial-back.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
+import { GoneHolders } from './swarm/gone-holders.ts'
 import { meetRegularly, OtherTrackers } from './swarm/other-trackers.ts'
-import { PeerTables } from './swarm/peer-table.ts'
+import { PeerTables } from './swarm/peer-tables.ts'
 import { dialPort, PortTrials } from './swarm/port-trials.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
 import { RegistryLimits } from './swarm/registry-limits.ts'
@@ -193,7 +194,11 @@ export async function startTracker(
       listenerAuthority: () => adminTls && shownAuthority(adminTls.current.certificatePem)?.toString(),
     }
     const remote = new RemoteCallers({ ...parts, admins })
-    adminRoutes(adminApi.app, adminParts, { callerOf: (it) => remote.of(it), isLocal: false })
+    adminRoutes(adminApi.app, adminParts, {
+      callerOf: (it) => remote.of(it),
+      enter: (it) => remote.enter(it),
+      isLocal: false,
+    })
 
     running.defer(await followStore({ ...parts, admins, followDataKey }))
     running.defer(() => nodeApi.app.close())
@@ -253,7 +258,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     sealer,
     clusters,
     joinTokens: new JoinTokens({ store, sealer, clusters }),
-    adminTokens: await AdminTokens.load(store),
+    adminTokens: await AdminTokens.load({ store, sealer, log }),
     revocations,
     revocationCopies: copies,
     restored: await Restored.load({ store, clusters, revocations, copies, nowMs }),
@@ -267,6 +272,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     sharedEndpoints: new SharedEndpoints(conditions, silentMsMax),
     portTrials: new PortTrials({ peers, metrics, nowMs, dial: dialPort }),
     dialBacks: new DialBacks(log),
+    goneHolders: new GoneHolders({ peers, nowMs }),
     sha1Claims: new Sha1Claims(),
     registries,
     tokenKeys: await TrustedKeys.load({ tokenKeys, registries, stored, log, nowMs, probePauseMs }),

@@ -30,8 +30,9 @@ import type { RequestLimits } from './request-limits.ts'
 import type { Store } from './store/store.ts'
 import type { DialBacks } from './swarm/dial-back.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
+import type { GoneHolders } from './swarm/gone-holders.ts'
 import type { OtherTrackers } from './swarm/other-trackers.ts'
-import type { PeerTables } from './swarm/peer-table.ts'
+import type { PeerTables } from './swarm/peer-tables.ts'
 import type { PortTrials } from './swarm/port-trials.ts'
 import type { PullAccesses } from './swarm/pull-accesses.ts'
 import type { RegistryLimits } from './swarm/registry-limits.ts'
@@ -61,6 +62,7 @@ export interface TrackerParts {
   conditions: Conditions
   sharedEndpoints: SharedEndpoints
   dialBacks: DialBacks
+  goneHolders: GoneHolders
   registryLimits: RegistryLimits
   sha1Claims: Sha1Claims
   registries: RegistryClients

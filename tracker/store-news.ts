@@ -40,12 +40,15 @@ export async function followStore(parts: Followed): Promise<() => void> {
   const read: Record<StoreChange, () => Promise<unknown>> = {
     dataKey: parts.followDataKey,
     clusters: () => Promise.all([parts.clusters.reload(), parts.admins.reload()]),
-    adminTokens: () => parts.adminTokens.reload(),
+    adminTokens: async () => {
+      // What another tracker sealed anew opens with its new key only.
+      await parts.followDataKey()
+      await parts.adminTokens.reload()
+    },
     nodeMarks: () => parts.nodeMarks.reload(),
     pauses: () => parts.pauses.reload(),
     revocations: () => parts.revocations.reload(),
     tokenKeys: async () => {
-      // What another tracker sealed anew opens with its new key only.
       await parts.followDataKey()
       await parts.tokenKeys.reload()
     },

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { ConfigError, readSecretFile } from '../core/config.ts'
 
-/** How often the files are looked at: sites renew certificates days before they end. */
+/** How often the files of a listener's certificate are looked at: sites renew certificates days before they end. */
 export const TLS_FILES_LOOK_MS = 10_000
 
 export interface CertificateAndKey {

@@ -7,6 +7,7 @@ import { BLOCK_BYTES_MAX, type BlockAddress } from '../../client/wire/messages.t
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Flow, Port } from './port.ts'
 import { BLOCK_BYTES } from './scenarios.ts'
+import type { Trunk } from './trunk.ts'
 
 /** Blocks that a connection's socket takes: as many bytes as the client gives to one. */
 const SOCKET_BLOCKS_MAX = (LINK_BLOCKS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
@@ -31,6 +32,7 @@ export class Conn implements Flow, SourcePort, UploadLane {
   readonly receiver: ConnEnd
   readonly from: Port
   readonly to: Port
+  readonly trunk: Trunk | undefined
   readonly socket: BlockAddress[] = []
   readonly queue: BlockAddress[] = []
   readonly source: Source
@@ -42,12 +44,13 @@ export class Conn implements Flow, SourcePort, UploadLane {
   isClosed = false
   #movedAtMs = 0
 
-  constructor(sender: ConnEnd, receiver: ConnEnd) {
+  constructor(sender: ConnEnd, receiver: ConnEnd, trunk?: Trunk) {
     this.node = sender.node
     this.sender = sender
     this.receiver = receiver
     this.from = sender.port
     this.to = receiver.port
+    this.trunk = trunk
     const limits = { blockBytes: BLOCK_BYTES, requestsMax: Number.POSITIVE_INFINITY, hasFast: true }
     this.source = receiver.download.addSource(this, limits)
   }

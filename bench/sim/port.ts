@@ -1,5 +1,6 @@
 import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { EventHeap } from './event-heap.ts'
+import type { Trunk } from './trunk.ts'
 
 /**
  * Blocks in flight to one machine, each by its share of the link. With one of 512 KiB the link is idle while the next
@@ -21,6 +22,8 @@ const SLOWER_TIMES = 8
 export interface Flow {
   readonly from: Port
   readonly to: Port
+  /** Between their zones; undefined within one. */
+  readonly trunk?: Trunk | undefined
   /** Given to the socket and not sent yet, in order. */
   readonly socket: BlockAddress[]
   /** A block has left: the socket takes another. */
@@ -128,10 +131,21 @@ export class Port {
 
   /** A block passes this link while it leaves the sender's, but not before earlier ones. */
   #receive(flow: Flow, block: BlockAddress, startedAtMs: number): void {
+    if (flow.trunk !== undefined) {
+      // It passes this link, which is wider than its share of the trunk, as it comes.
+      this.#arrive(flow, block, flow.trunk.pass(this.#wires.clock.nowMs, block.length))
+      return
+    }
     const beganAtMs = Math.max(this.#receivedUntilMs, startedAtMs)
     this.#receivedUntilMs = Math.max(this.#wires.clock.nowMs, beganAtMs + block.length / this.#bytesPerMs)
-    this.#arrivals.push({ flow, block, atMs: this.#receivedUntilMs })
-    if (this.#arrivals.length === 1) this.#wires.heap.set(this.#receiveEvent, this.#receivedUntilMs)
+    this.#arrive(flow, block, this.#receivedUntilMs)
+  }
+
+  #arrive(flow: Flow, block: BlockAddress, atMs: number): void {
+    const before = this.#arrivals.findIndex((arrival) => arrival.atMs > atMs)
+    const at = before < 0 ? this.#arrivals.length : before
+    this.#arrivals.splice(at, 0, { flow, block, atMs })
+    if (at === 0) this.#wires.heap.set(this.#receiveEvent, atMs)
   }
 
   /** There is room for another block. */
@@ -146,10 +160,10 @@ export class Port {
   /** A block begins to arrive, or has arrived. */
   #count(flow: Flow, blocks: 1 | -1): void {
     this.#coming += blocks
-    const share = Math.min(
-      1,
-      Math.ceil((SHARE_PARTS * flow.from.#bytesPerMs) / this.#bytesPerMs) / SHARE_PARTS,
-    )
+    const share =
+      flow.trunk === undefined
+        ? Math.min(1, Math.ceil((SHARE_PARTS * flow.from.#bytesPerMs) / this.#bytesPerMs) / SHARE_PARTS)
+        : 1 / SHARE_PARTS
     this.#comingShare += blocks * share
   }
 

@@ -1,7 +1,13 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { trackerConfig } from '../../tracker/config.ts'
 import { type LeasePolicy, onlyFirstPieces, type PieceRun } from '../../tracker/handout/leases.ts'
-import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate } from '../../tracker/handout/peers.ts'
+import { nearestFirst } from '../../tracker/handout/near-and-far.ts'
+import {
+  choosePeers,
+  PEERS_HANDED_OUT_MAX,
+  type PeerCandidate,
+  shuffle,
+} from '../../tracker/handout/peers.ts'
 import { Retries } from '../../tracker/handout/retries.ts'
 import { Refetches } from '../../tracker/swarm/refetches.ts'
 import { SwarmLeases, type TakenLease } from '../../tracker/swarm/swarm-leases.ts'
@@ -16,6 +22,8 @@ interface Candidate extends PeerCandidate {
 export interface SimTrackerOptions {
   policy: LeasePolicy
   random(): number
+  /** Whether two nodes are in one zone. Absent: the tracker knows no zones. */
+  isNear?(one: number, other: number): boolean
 }
 
 /** The tracker's own policies and leases, with the state of one simulated swarm. */
@@ -71,8 +79,19 @@ export class SimTracker {
   peersFor(asker: number): number[] {
     const seeds = this.#seeds
     const leechers = this.#leechers
-    const question = { seeds, leechers, peersMax: PEERS_HANDED_OUT_MAX, random: this.#options.random }
-    return choosePeers({ ...question, isEligible: ({ node }) => node !== asker }).map(({ node }) => node)
+    const { random, isNear } = this.#options
+    const question = { seeds, leechers, random }
+    const choose = (peersMax: number, isEligible: (candidate: Candidate) => boolean) =>
+      choosePeers({ ...question, peersMax, isEligible: (it) => it.node !== asker && isEligible(it) })
+    if (isNear === undefined) return choose(PEERS_HANDED_OUT_MAX, () => true).map(({ node }) => node)
+    const taken = new Set<Candidate>()
+    const peers = nearestFirst(PEERS_HANDED_OUT_MAX, 2, (ring, count) => {
+      const isNew = (it: Candidate) => !taken.has(it) && isNear(asker, it.node) === (ring === 0)
+      const chosen = choose(count, isNew)
+      for (const it of chosen) taken.add(it)
+      return chosen
+    })
+    return shuffle(peers, random).map(({ node }) => node)
   }
 
   /**

@@ -1,5 +1,6 @@
 import { farHalf, type LeasePolicy } from '../../tracker/handout/leases.ts'
 import { limitMs, PAUSE_MS, planNodes, type ScenarioName } from './scenarios.ts'
+import type { Zones } from './trunk.ts'
 import { World } from './world.ts'
 
 export interface SimRun {
@@ -24,6 +25,7 @@ export interface SimOptions {
   pauseMs?: number
   /** Wanted by every node at the same time; default: one. */
   images?: number
+  zones?: Zones
 }
 
 export function simulate(options: SimOptions): SimRun {
@@ -38,12 +40,13 @@ export function simulateWorld({
   policy = farHalf(),
   pauseMs,
   images = 1,
+  zones,
 }: Omit<SimOptions, 'scenario'> & { scenario: ScenarioName | 'warm' }): World {
   const random = seededRandom(seed)
   const plans = planNodes(scenario, nodes, random)
   const trackerAnswersAtMs = pauseMs ?? PAUSE_MS[scenario] ?? 0
   const doHoldersDie = scenario === 'deaths'
-  const world = new World({ plans, policy, trackerAnswersAtMs, doHoldersDie, images, random })
+  const world = new World({ plans, policy, trackerAnswersAtMs, doHoldersDie, images, zones, random })
   world.run()
   return world
 }

@@ -14,6 +14,7 @@ import { HEARTBEAT_MS, LAYOUT, type NodePlan, ODD_SHARE, REGISTRY_BYTES_PER_MS }
 import { SimNode } from './sim-node.ts'
 import { SimOrigin } from './sim-origin.ts'
 import { SimTracker } from './sim-tracker.ts'
+import { Trunks, type Zones } from './trunk.ts'
 
 /** Simulated time after which a run counts as hung. */
 const HUNG_MS = 60 * 60_000
@@ -34,6 +35,8 @@ export interface WorldOptions {
   doHoldersDie: boolean
   /** Every machine wants a blob of each of so many images, at the same time. */
   images: number
+  /** Absent: one place for all. */
+  zones?: Zones | undefined
   random(): number
 }
 
@@ -58,16 +61,20 @@ export class World {
   readonly #holders = new Set<SimNode>()
   /** Nodes that pull without the swarm. */
   readonly #direct = new Set<SimNode>()
+  readonly #trunks: Trunks
   readonly #dead: { node: number; atMs: number }[] = []
   #waiting = 0
 
   constructor(options: WorldOptions) {
-    const { plans, policy, images, random } = options
+    const { plans, policy, images, random, zones } = options
     this.#options = options
+    this.#trunks = new Trunks(zones, images)
     const nodes = plans.length * images
     this.#heap = new EventHeap((nodes + 1) * EVENT_KINDS)
     this.#announcements = new Announcements(nodes, LAYOUT.pieceCount)
-    this.trackers = Array.from({ length: images }, () => new SimTracker({ policy, random }))
+    const isNear = (one: number, other: number) => this.#trunks.isNear(one, other)
+    const known = zones?.areKnown ? { isNear } : {}
+    this.trackers = Array.from({ length: images }, () => new SimTracker({ policy, random, ...known }))
     this.registry = this.#newPort(nodes, REGISTRY_BYTES_PER_MS)
     this.nodes = plans.flatMap((plan, machine) => this.#newMachine(machine, plan))
     for (const node of this.nodes) this.#expect(node)
@@ -85,6 +92,11 @@ export class World {
 
   get nowMs(): number {
     return this.#clock.nowMs
+  }
+
+  /** Copies of a blob that passed from zone to zone. */
+  get blobsAcrossZones(): number {
+    return this.#trunks.sentBytes / LAYOUT.blobBytes
   }
 
   /** Copies of every image's blob, on average. */
@@ -285,7 +297,8 @@ export class World {
   }
 
   #link(one: SimNode, other: SimNode): void {
-    const [there, back] = [new Conn(one, other), new Conn(other, one)]
+    const there = new Conn(one, other, this.#trunks.between(one.id, other.id))
+    const back = new Conn(other, one, this.#trunks.between(other.id, one.id))
     there.back = back
     back.back = there
     one.addLink({ other, outgoing: there, incoming: back })

@@ -77,6 +77,7 @@ export async function measureFleet(options: TrackerBenchOptions): Promise<FleetR
     `cores: tracker ${cores[0]!.toFixed(2)}, load ${cores[1]!.toFixed(2)}, database ${cores[2]!.toFixed(2)}; memory ${peak} MiB at most`,
   )
   const { stopSeconds, listenSeconds } = await tracker.restart()
+  note(`restart: stopped in ${stopSeconds.toFixed(2)} s, listens after ${listenSeconds.toFixed(2)} s`)
   const back = await load.ask<Omit<FleetRun['restart'], 'stopSeconds' | 'listenSeconds'>>({ do: 'reopen' })
   return {
     nodes,

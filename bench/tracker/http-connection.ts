@@ -7,6 +7,8 @@ import { BenchPeerError } from '../measure/errors.ts'
  * tracker. It sends one prepared request at a time; answers must have a Content-Length.
  */
 
+/** For a connection or an answer. A node waits 10 s, so that a longer wait is a failure of the run. */
+const PATIENCE_MS = 30_000
 const HEAD_END = Buffer.from('\r\n\r\n')
 const CONTENT_LENGTH = /\r\ncontent-length: *(\d+)/i
 
@@ -14,17 +16,27 @@ export class HttpConnection {
   readonly #socket: TLSSocket
   #received: Buffer = Buffer.alloc(0)
   #waiting: PromiseWithResolvers<Buffer> | undefined
+  /** Why there will be no more answers. */
+  #ended: Error | undefined
 
   private constructor(socket: TLSSocket) {
     this.#socket = socket
     socket.on('data', (chunk: Buffer) => this.#take(chunk))
-    socket.on('error', (error) => this.#waiting?.reject(error))
-    socket.on('close', () => this.#waiting?.reject(new BenchPeerError('the tracker closed the connection')))
+    socket.on('error', (error) => this.#end(error))
+    socket.on('close', () => this.#end(new BenchPeerError('the tracker closed the connection')))
+    socket.on('timeout', () => {
+      if (this.#waiting !== undefined) socket.destroy(noAnswer())
+    })
   }
 
-  static async open(options: ConnectionOptions): Promise<HttpConnection> {
+  /** @throws BenchPeerError when the tracker does not take the connection in time */
+  static async open(options: ConnectionOptions, patienceMs = PATIENCE_MS): Promise<HttpConnection> {
     const socket = connect(options)
+    const giveUp = () => void socket.destroy(noAnswer())
+    // A socket that has been silent for so long tells it, and again after its next bytes.
+    socket.setTimeout(patienceMs, giveUp)
     await once(socket, 'secureConnect')
+    socket.off('timeout', giveUp)
     socket.setNoDelay(true)
     return new HttpConnection(socket)
   }
@@ -32,9 +44,10 @@ export class HttpConnection {
   /**
    * @param request the whole request, head and body
    * @returns the body of the answer
-   * @throws BenchPeerError when the answer is not 200
+   * @throws BenchPeerError when the answer is not 200, or there is none
    */
   exchange(request: Buffer): Promise<Buffer> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended)
     this.#waiting = Promise.withResolvers()
     this.#socket.write(request)
     return this.#waiting.promise
@@ -44,15 +57,29 @@ export class HttpConnection {
     this.#socket.destroy()
   }
 
+  #end(error: Error): void {
+    this.#ended ??= error
+    this.#waiting?.reject(this.#ended)
+    this.#waiting = undefined
+  }
+
   #take(chunk: Buffer): void {
     this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk])
     const answer = splitAnswer(this.#received)
     if (answer === undefined) return
     this.#received = Buffer.alloc(0)
     const { status, body } = answer
-    if (status === 200) this.#waiting?.resolve(body)
-    else this.#waiting?.reject(new BenchPeerError(`the tracker answered ${status}: ${body}`))
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    if (waiting === undefined)
+      this.#end(new BenchPeerError(`the tracker answered ${status} unasked: ${body}`))
+    else if (status === 200) waiting.resolve(body)
+    else waiting.reject(new BenchPeerError(`the tracker answered ${status}: ${body}`))
   }
+}
+
+function noAnswer(): BenchPeerError {
+  return new BenchPeerError('the tracker does not answer')
 }
 
 /** @returns undefined while the answer is incomplete */

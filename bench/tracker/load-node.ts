@@ -11,6 +11,7 @@ export class LoadNode {
   #last: Promise<unknown> = Promise.resolve()
   /** Requests that are not answered yet. */
   waiting = 0
+  #askedMs = performance.now()
 
   private constructor(options: ConnectionOptions, connection: HttpConnection) {
     this.#options = options
@@ -40,9 +41,15 @@ export class LoadNode {
     return new LoadNode(options, await HttpConnection.open(options))
   }
 
+  /** Since its last request. */
+  get idleMs(): number {
+    return performance.now() - this.#askedMs
+  }
+
   /** One request after the other. @returns the body of the answer */
   async exchange(request: Buffer): Promise<Buffer> {
     this.waiting += 1
+    this.#askedMs = performance.now()
     const answered = this.#last.then(() => this.#connection.exchange(request))
     this.#last = answered.catch(() => undefined)
     try {

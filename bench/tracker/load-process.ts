@@ -5,7 +5,7 @@ import { LoadRequests } from './load-requests.ts'
 import { type OpenLoopResult, openLoop } from './open-loop.ts'
 import { publishImage, swarmsOf } from './publish-image.ts'
 import type { LiveAnswer, LiveQuestion, LoadSettings, MeasureQuestion, OfferQuestion } from './questions.ts'
-import { p99Of, type Sample } from './report.ts'
+import { percentileOf, type Sample } from './report.ts'
 
 /** The load generator: nodes, each with its own certificate, address and connection. */
 
@@ -13,21 +13,36 @@ import { p99Of, type Sample } from './report.ts'
 const AT_ONCE_MAX = 64
 /** Images that are published at the same time: the tracker asks the registry about each blob of each. */
 const PUBLISHED_AT_ONCE_MAX = 4
+/** A node that was idle this long sends a heartbeat: the tracker closes a connection that is idle for 75 s. */
+const IDLE_MS_MAX = 30_000
+const IDLE_LOOK_MS = 1_000
 
 let settings: LoadSettings
 let requests: LoadRequests
 const nodes: LoadNode[] = []
+let idleLook: NodeJS.Timeout | undefined
+let beats = 0
 
+/** As a node does, each sends its inventory at once: the tracker closes a connection that sends no request for 5 s. */
 async function open(given: LoadSettings) {
   settings = given
   requests = new LoadRequests(given)
+  idleLook = setInterval(beatForIdle, IDLE_LOOK_MS)
   const startedMs = performance.now()
   await inTurns(given.connections, async (index) => {
-    nodes[index] = await LoadNode.join(given, index)
+    const node = await LoadNode.join(given, index)
+    await node.exchange(requests.inventory(index))
+    nodes[index] = node
   })
-  const joinSeconds = (performance.now() - startedMs) / 1000
-  await inTurns(nodes.length, (index) => nodes[index]!.exchange(requests.inventory(index)))
-  return { joinSeconds }
+  return { joinSeconds: (performance.now() - startedMs) / 1000 }
+}
+
+function beatForIdle(): void {
+  // While nodes join, some places of the list are empty: forEach leaves them out.
+  nodes.forEach((node) => {
+    // A failure ends the connection, and so fails the node's next request.
+    if (node.idleMs > IDLE_MS_MAX) node.exchange(requests.heartbeat()).catch(() => undefined)
+  })
 }
 
 /** All connections anew, as after a restart of the tracker. */
@@ -85,10 +100,10 @@ async function measure({ operation, seconds }: MeasureQuestion): Promise<Sample>
   }
   await Promise.all(nodes.map(run))
   const tookSeconds = (performance.now() - startedMs) / 1000
-  return { operation, answers: tookMs.length, seconds: tookSeconds, p99Ms: p99Of(tookMs), bytes }
+  return { operation, answers: tookMs.length, seconds: tookSeconds, p99Ms: percentileOf(tookMs, 0.99), bytes }
 }
 
-/** Grants at a rate that does not depend on the answers, of random nodes in turn for each tracker. */
+/** Grants at a rate that does not depend on the answers, to the trackers in turn. */
 async function offer({ perSecond, seconds }: OfferQuestion): Promise<OpenLoopResult> {
   let sent = 0
   // A node's next request waits for its last answer: the least busy of a tracker's nodes asks.
@@ -105,8 +120,9 @@ async function offer({ perSecond, seconds }: OfferQuestion): Promise<OpenLoopRes
   })
 }
 
-/** Every node's heartbeats in turn, and pulls by random nodes. */
+/** Every node's heartbeats in turn, and pulls by random nodes. From the first time on, no other heartbeats are sent. */
 async function live({ pullsPerSecond, heartbeatSeconds, seconds }: LiveQuestion): Promise<LiveAnswer> {
+  clearInterval(idleLook)
   const startedMs = performance.now()
   const completionsMs: number[] = []
   const finishing = new Set<Promise<void>>()
@@ -121,9 +137,8 @@ async function live({ pullsPerSecond, heartbeatSeconds, seconds }: LiveQuestion)
     const node = nodes[Math.floor(Math.random() * nodes.length)]!
     const finished = finish(node, await node.exchange(requests.grant()))
     finishing.add(finished)
-    void finished.finally(() => finishing.delete(finished)).catch(() => undefined)
+    void finished.then(() => finishing.delete(finished)).catch(() => undefined)
   }
-  let beats = 0
   const beat = () => nodes[beats++ % nodes.length]!.exchange(requests.heartbeat())
   const [grant, heartbeat] = await Promise.all([
     openLoop({ perSecond: pullsPerSecond, seconds, send: pull }),
@@ -136,10 +151,9 @@ async function live({ pullsPerSecond, heartbeatSeconds, seconds }: LiveQuestion)
 
 /** Of requests that follow another's answer. */
 function summaryOf(tookMs: number[], seconds: number): OpenLoopResult {
-  const sorted = Float64Array.from(tookMs).sort()
   const answered = tookMs.length
-  const p50Ms = sorted[Math.ceil(answered / 2) - 1] ?? 0
-  return { sent: answered, answered, seconds, p50Ms, p99Ms: p99Of(tookMs), generatorLateMs: 0 }
+  const [p50Ms, p99Ms] = [percentileOf(tookMs, 0.5), percentileOf(tookMs, 0.99)]
+  return { sent: answered, answered, seconds, p50Ms, p99Ms, generatorLateMs: 0 }
 }
 
 function leastBusy(of: readonly LoadNode[]): LoadNode {

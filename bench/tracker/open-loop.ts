@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { percentileOf } from './report.ts'
 
 /** Between two looks at what is due. */
 const LOOK_MS = 1
@@ -46,7 +47,7 @@ export async function openLoop(options: OpenLoopOptions): Promise<OpenLoopResult
     const intendedMs = dueMs
     const answer = send().then(() => void tookMs.push(performance.now() - intendedMs))
     running.add(answer)
-    void answer.finally(() => running.delete(answer)).catch(() => undefined)
+    void answer.then(() => running.delete(answer)).catch(() => undefined)
     sent += 1
     dueMs += gapMs(perSecond, random)
   }
@@ -57,22 +58,16 @@ export async function openLoop(options: OpenLoopOptions): Promise<OpenLoopResult
     delay(LAST_ANSWERS_MS_MAX, undefined, { signal: late.signal }).catch(() => undefined),
   ])
   late.abort()
-  const sorted = Float64Array.from(tookMs).sort()
   return {
     sent,
     answered: tookMs.length,
     seconds: Math.max(seconds, (performance.now() - startMs) / 1000),
-    p50Ms: percentile(sorted, 0.5),
-    p99Ms: percentile(sorted, 0.99),
+    p50Ms: percentileOf(tookMs, 0.5),
+    p99Ms: percentileOf(tookMs, 0.99),
     generatorLateMs,
   }
 }
 
 function gapMs(perSecond: number, random: () => number): number {
   return (-Math.log(1 - random()) * 1000) / perSecond
-}
-
-/** By nearest rank; 0 of nothing. */
-function percentile(sorted: Float64Array, share: number): number {
-  return sorted[Math.ceil(sorted.length * share) - 1] ?? 0
 }

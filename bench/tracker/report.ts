@@ -30,6 +30,7 @@ export interface TrackerReport {
 
 /** Minimum of answers per second of one tracker process. */
 const BARS: Record<Operation, number> = { grant: 1_500, heartbeat: 5_000 }
+
 export function summariseSamples(samples: readonly Sample[]): TrackerRun[] {
   return OPERATIONS.map((operation) => {
     const own = samples.filter((sample) => sample.operation === operation)
@@ -41,10 +42,10 @@ export function summariseSamples(samples: readonly Sample[]): TrackerRun[] {
   })
 }
 
-/** The nearest-rank 99th percentile; 0 of nothing. */
-export function p99Of(values: readonly number[]): number {
+/** By nearest rank; 0 of nothing. @param share 0.99 for the 99th percentile */
+export function percentileOf(values: readonly number[], share: number): number {
   const sorted = Float64Array.from(values).sort()
-  return sorted[Math.ceil(sorted.length * 0.99) - 1] ?? 0
+  return sorted[Math.ceil(sorted.length * share) - 1] ?? 0
 }
 
 export function renderTracker({ machine, runs }: TrackerReport): string {

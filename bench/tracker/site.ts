@@ -39,7 +39,7 @@ export interface Site {
   load: LineProcess
   trackers: TrackerProcess[]
   database: BenchDatabase | undefined
-  /** Of all nodes together. */
+  /** Until all nodes have joined and sent their inventory. */
   joinSeconds: number
   /** Makes at least as many requests for grants ready. */
   prepareGrants(wanted: number): Promise<void>

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ask } from '../../certs-tool/admin-client.ts'
@@ -9,6 +8,7 @@ import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
+import { isAnswering } from '../../lab/machine/listening.ts'
 import type { TokenKeysAnswer } from '../measure/blob-registry.ts'
 import { BenchPeerError } from '../measure/errors.ts'
 import { endOf, endWithin } from '../measure/line-process.ts'
@@ -128,23 +128,11 @@ function writeConfig(settings: TrackerSettings, port: number, adminPort: number)
 async function untilItListens(port: number, ended: Promise<string>): Promise<void> {
   const giveUpMs = performance.now() + START_PATIENCE_MS
   for (;;) {
-    if (await isListening(port)) return
+    if (await isAnswering('127.0.0.1', port)) return
     if (performance.now() > giveUpMs) throw new BenchPeerError('the tracker does not start')
     const how = await Promise.race([ended, delay(POLL_MS, undefined)])
     if (how !== undefined) throw new BenchPeerError(`the tracker ended ${how}`)
   }
-}
-
-function isListening(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port })
-    const done = (result: boolean) => {
-      socket.destroy()
-      resolve(result)
-    }
-    socket.once('connect', () => done(true))
-    socket.on('error', () => done(false))
-  })
 }
 
 /** Makes a cluster, once the tracker takes commands. @returns its join token */

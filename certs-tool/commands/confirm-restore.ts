@@ -2,6 +2,7 @@ import type { AnsweredFor } from '../../core/admin-api/calls.ts'
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { plainJson } from '../../core/plain-text.ts'
+import { utcSecondsText } from '../../core/time-text.ts'
 import { ask } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
 
@@ -42,19 +43,19 @@ export const confirmRestoreCommand = command({
 })
 
 function since({ backupAtMs, restoredAtMs }: RestoreReport): string {
-  return `The tracker has the backup of ${timeOf(backupAtMs)}, restored at ${timeOf(restoredAtMs)}.`
+  return `The tracker has the backup of ${utcSecondsText(backupAtMs)}, restored at ${utcSecondsText(restoredAtMs)}.`
 }
 
-function timeOf(atMs: number): string {
-  return new Date(atMs).toISOString()
-}
+/** Behind a revocation that also barred a user or token. */
+const UNREADABLE =
+  ', and a user or token that cannot be read: the secrets were sealed anew since. Revoke that again'
 
 function learnedLines({ clusters, foreignCallers }: RestoreReport): string[] {
   const lines = clusters.flatMap(({ cluster, nodesHeard, nodesOnRecord, isKeyReplaced, learned }) => [
     `cluster ${cluster}: ${nodesHeard} of ${nodesOnRecord} nodes on record were heard`,
     ...learned.map(
       ({ kind, target, atMs, nodes, isWhole }) =>
-        `  revoked since: ${kind} ${target}, ${timeOf(atMs)}, from ${nodes} ${nodes === 1 ? 'node' : 'nodes'}${isWhole ? '' : ', and a user or token that cannot be read: the secrets were sealed anew since. Revoke that again'}`,
+        `  revoked since: ${kind} ${target}, ${utcSecondsText(atMs)}, from ${nodes === 1 ? 'one node' : `${nodes} nodes`}${isWhole ? '' : UNREADABLE}`,
     ),
     ...(isKeyReplaced
       ? ['  the signing key was changed since: the confirmation begins another change, as after a leak']

@@ -5,7 +5,7 @@ import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { utcText } from '../../core/time-text.ts'
 import { type AdminAccess, ask } from '../admin-client.ts'
-import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+import { ADMIN_FLAGS, adminAccess, CLUSTER_FLAG } from '../admin-flags.ts'
 import { durationSeconds, JOIN_TERM_FLAGS, joinTerms } from '../join-terms.ts'
 import { refuseExisting, writeNewFiles } from '../key-files.ts'
 import { newAdminToken } from '../secrets.ts'
@@ -16,21 +16,13 @@ import { joinTokenRow, joinTokensOf, madeJoinText, withdrawJoinToken } from './j
  * administer, which have names.
  */
 
-const ADMIN_TOKEN_DAYS_DEFAULT = '30d'
-
-const CLUSTER_FLAG = {
-  cluster: {
-    type: 'string',
-    value: 'name or id',
-    description: 'The cluster. May be left out if the tracker has only one.',
-  },
-} as const
+const ADMIN_TOKEN_ENDS_DEFAULT = '30d'
 
 export const tokenCreateCommand = command({
   positionals: ['[name]'],
   flags: {
     ...ADMIN_FLAGS,
-    ...CLUSTER_FLAG,
+    cluster: CLUSTER_FLAG,
     ...JOIN_TERM_FLAGS,
     tracker: {
       type: 'string',
@@ -47,7 +39,7 @@ export const tokenCreateCommand = command({
     ends: {
       type: 'string',
       value: 'time',
-      description: `With a name: the token ends after this time, at most 366d. Default: ${ADMIN_TOKEN_DAYS_DEFAULT}.`,
+      description: `With a name: the token ends after this time, at most 366d. Default: ${ADMIN_TOKEN_ENDS_DEFAULT}.`,
     },
     quiet: { type: 'boolean', description: 'Print the join string or the token alone.' },
     out: {
@@ -87,7 +79,7 @@ async function madeAdminToken(access: AdminAccess, wanted: AdminTokenWanted): Pr
     })
   }
   const validForSeconds = durationSeconds(
-    wanted.ends ?? ADMIN_TOKEN_DAYS_DEFAULT,
+    wanted.ends ?? ADMIN_TOKEN_ENDS_DEFAULT,
     'Write 12h, 30d, at most 366d.',
   )
   if (validForSeconds > ADMIN_TOKEN_SECONDS_MAX) {
@@ -114,7 +106,7 @@ export const tokenListCommand = command({
   positionals: [],
   flags: {
     ...ADMIN_FLAGS,
-    ...CLUSTER_FLAG,
+    cluster: CLUSTER_FLAG,
     admins: { type: 'boolean', description: 'List the tokens of administrators instead.' },
     json: { type: 'boolean', description: 'Print a JSON array instead.' },
   },
@@ -148,7 +140,7 @@ function tableOf(titles: string[], rows: string[][]): string {
 
 export const tokenWithdrawCommand = command({
   positionals: ['token id or name'],
-  flags: { ...ADMIN_FLAGS, ...CLUSTER_FLAG },
+  flags: { ...ADMIN_FLAGS, cluster: CLUSTER_FLAG },
   async run(values, [token = '']) {
     const access = adminAccess(values)
     if (/^[0-9a-f]{16}$/.test(token)) return withdrawJoinToken(access, values.cluster, token)

@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import { type AdminAccess, ask } from '../../certs-tool/admin-client.ts'
-import { ADMIN_FLAGS, adminAccess } from '../../certs-tool/admin-flags.ts'
+import { ADMIN_FLAGS, adminAccess, CLUSTER_FLAG } from '../../certs-tool/admin-flags.ts'
 import { clusterOf } from '../../certs-tool/commands/join-tokens.ts'
 import { type AnsweredFor, type CallName, callOf, type GivenFor } from '../../core/admin-api/calls.ts'
 import { type Command, command, type Flag, type FlagValues, type Outside } from '../../core/command.ts'
 import { flagName } from '../../core/config-keys.ts'
 import { UsageError } from '../../core/errors.ts'
-import { plainJson } from '../../core/plain-text.ts'
+import { plainJson, plainText } from '../../core/plain-text.ts'
 import { type Cell, type Column, type Look, lookOf, tableLines, wrappedLines } from '../table.ts'
 import { watch } from '../watch.ts'
 import { ID_FIELDS, wholeId } from './whole-id.ts'
@@ -35,11 +35,6 @@ interface Options<Name extends CallName> {
 
 const JSON_FLAG = { type: 'boolean', description: 'Print the answer as JSON.' } as const
 const WATCH_FLAG = { type: 'boolean', description: 'Show it again every second, until Ctrl-C.' } as const
-const CLUSTER_FLAG = {
-  type: 'string',
-  value: 'name or id',
-  description: 'The cluster. May be left out if the tracker has only one.',
-} as const
 
 export function callCommand<Name extends CallName>(name: Name, options: Options<Name>): Command {
   const one = callOf(name)
@@ -111,7 +106,7 @@ async function pageOf<Name extends CallName>(
   const look = lookOf(outside)
   const lines = view(answer, { look, nowMs: Date.now(), input }).flatMap((line) => fitted(line, look))
   const { next } = answer as { next?: string | null }
-  return typeof next === 'string' ? [...lines, '', `There is more: --cursor '${next}'`] : lines
+  return typeof next === 'string' ? [...lines, '', `There is more: --cursor '${plainText(next)}'`] : lines
 }
 
 /** Tables fit by themselves; other lines are wrapped. */

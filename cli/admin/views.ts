@@ -1,12 +1,12 @@
 import { createHash, X509Certificate } from 'node:crypto'
-import { durationText, utcText } from '../../core/time-text.ts'
+import { agoText, durationText, utcText } from '../../core/time-text.ts'
 import { type Cell, type Column, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
 import { shortId, shortIds } from './short-ids.ts'
 
 /** How people see what the admin API answers. Ids are cut to what tells them apart; `--json` has all of them. */
 
-const agoText = (ms: number | null) => (ms === null ? 'silent' : `${durationText(ms)} ago`)
+const heardText = (ms: number | null) => (ms === null ? 'silent' : agoText(ms))
 const labelText = (labels: Record<string, string>) =>
   Object.entries(labels)
     .map(([name, value]) => `${name}=${value}`)
@@ -83,7 +83,7 @@ export const nodeLsCommand = callCommand('nodes.list', {
       shortId(node.node),
       node.address,
       stateCell(node),
-      agoText(node.heardAgoMs),
+      heardText(node.heardAgoMs),
       String(node.swarms),
       utcText(node.joinedAtMs),
       labelText(node.labels),
@@ -114,7 +114,7 @@ export const nodeInspectCommand = callCommand('nodes.inspect', {
       ...fact('node', node.node),
       ...fact('cluster', node.cluster),
       ...fact('state', text),
-      ...fact('heard', agoText(node.heardAgoMs)),
+      ...fact('heard', heardText(node.heardAgoMs)),
       ...fact('joined from', node.address),
       ...fact('peers are sent to', at + reached),
       ...fact('blobs', String(node.swarms)),

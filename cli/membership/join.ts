@@ -7,10 +7,13 @@ import { command, type Outside } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { parseJoinString } from '../../core/join-string.ts'
 import { durationText } from '../../core/time-text.ts'
+import { locationOf } from '../../node/client-options.ts'
+import type { NodeConfig } from '../../node/config.ts'
 import { joinFromHere } from '../../node/membership.ts'
 import type { RuntimeName } from '../attach/journal.ts'
 import { nodeSettings as attachSettings } from '../attach/node-settings.ts'
 import { NODE_CONFIG_FILE } from '../node-config-file.ts'
+import { putSettings } from './put-settings.ts'
 import { hasUnit, startUnit } from './service.ts'
 import { environment, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
 
@@ -24,6 +27,17 @@ export const joinCommand = command({
   positionals: ['join string or -'],
   flags: {
     ...NODE_FLAGS,
+    zone: {
+      type: 'string',
+      value: 'name',
+      description:
+        'Where this machine stands, for example its data centre: nodes download mostly from others of their zone. Kept in the settings.',
+    },
+    rack: {
+      type: 'string',
+      value: 'name',
+      description: 'Its rack within the zone, preferred over the rest of the zone. Kept in the settings.',
+    },
     attach: {
       type: 'string',
       multiple: true,
@@ -51,15 +65,34 @@ export const joinCommand = command({
     // A mistake in the string is reported before one in the settings.
     parseJoinString(joinString)
     const config = nodeSettings(values)
+    const location = putLocation(values, config)
     const joined = await joinFromHere(joinString, config, { log: silentLog, env: environment })
-    const lines = [head(joined), ...facts(joined, config.dataDir)]
+    const lines = [head(joined), ...facts(joined, config.dataDir), ...location]
     const { trackerUrl } = config
     if (trackerUrl !== undefined && !isAmong(trackerUrl, joined.tracker))
       lines.push('', `The node will use another tracker, because its settings name it: ${trackerUrl}`)
+    if (location.length > 0 && joined.isRunning)
+      lines.push('', 'Run `shoal reload`, so that the running node takes over where it stands.')
     lines.push('', ...(await next(joined, values.attach.length > 0)), '')
     return `${lines.join('\n')}${await attach()}`
   },
 })
+
+/** Before the join: a node that is started by it reads the settings. @throws ConfigError @returns what was put there */
+function putLocation(
+  {
+    zone,
+    rack,
+    'config-file': file = NODE_CONFIG_FILE,
+  }: Record<'zone' | 'rack' | 'config-file', string | undefined>,
+  config: Readonly<NodeConfig>,
+): string[] {
+  const given = { ...(zone && { zone }), ...(rack && { rack }) }
+  if (Object.keys(given).length === 0) return []
+  const location = locationOf(config)
+  putSettings(file, given)
+  return [`  zone      ${location.zone}${location.rack === '' ? '' : `, rack ${location.rack}`}, in ${file}`]
+}
 
 /** Whether one of these URLs, separated by commas, leads to `host:port`. */
 export function isAmong(trackerUrls: string, tracker: string): boolean {

@@ -28,11 +28,15 @@ export const silentLog = pino({ level: 'silent' })
 export function nodeSettings(values: {
   'config-file': string | undefined
   'data-dir': string | undefined
+  zone?: string | undefined
+  rack?: string | undefined
 }): Readonly<NodeConfig> {
   const file = values['config-file'] ?? (existsSync(NODE_CONFIG_FILE) ? NODE_CONFIG_FILE : undefined)
   const argv = [
     ...(file === undefined ? [] : ['--config-file', file]),
-    ...(values['data-dir'] === undefined ? [] : ['--data-dir', values['data-dir']]),
+    ...(['data-dir', 'zone', 'rack'] as const).flatMap((flag) =>
+      values[flag] === undefined ? [] : [`--${flag}`, values[flag]],
+    ),
   ]
   const onOldName = ({ from, to, source }: OldNameUsed) =>
     void process.stderr.write(`shoal: ${from} (from ${source}) is now ${to}\n`)

@@ -9,6 +9,7 @@ import { accessError } from '../../certs-tool/key-files.ts'
 import { command } from '../../core/command.ts'
 import { ensureDataDir } from '../../core/config.ts'
 import { lockDataDir } from '../../core/data-lock.ts'
+import { utcSecondsText } from '../../core/time-text.ts'
 import { shoalVersion } from '../../core/version.ts'
 import type { BackupHead } from '../../tracker/store/dump.ts'
 import { openDatabase, STORE_FILE } from '../../tracker/store/open-store.ts'
@@ -85,7 +86,7 @@ export const trackerRestoreCommand = command({
     const { restoreLines } = await import('../../tracker/store/take-in.ts')
     const restored = await filled(values, (store) => restoreLines(linesOf(file), store, Date.now()))
     return `${[
-      `The backup of ${new Date(restored.takenAtMs).toISOString()} is restored (rows: ${restored.rows}).`,
+      `The backup of ${utcSecondsText(restored.takenAtMs)} is restored (rows: ${restored.rows}).`,
       'Start the tracker. It grants nothing yet, and nodes pull directly: it learns from them what was revoked since.',
       'Then, on its machine:',
       '  shoal tracker confirm-restore',

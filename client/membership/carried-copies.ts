@@ -2,7 +2,7 @@ import { BoundedMap } from '../../core/bounded-map.ts'
 import { REVOCATION_COPIES_MAX } from '../../core/restore-api.ts'
 import type { Revocation } from '../../core/tracker-api.ts'
 
-/** Changes of the signing key of which a copy is carried, of all copies. */
+/** Copies of changes of the signing key, among all copies that a node carries. */
 const KEY_CHANGES_MAX = 8
 
 /** Name, number and copy of a revocation. */
@@ -13,7 +13,7 @@ export interface CarriedRecord {
   keyChanges: string[]
 }
 
-/** What this node carries for a tracker that is restored from a backup: copies that the tracker signed, which it only keeps. */
+/** What this node carries for a tracker that is restored from a backup: copies that the tracker signed. The node does not read them. */
 export class CarriedCopies {
   #revocations = new BoundedMap<string, { sequence: number; copy: string }>(
     REVOCATION_COPIES_MAX - KEY_CHANGES_MAX,
@@ -34,7 +34,7 @@ export class CarriedCopies {
     this.#keyChanges.set(copy, true)
   }
 
-  /** What a tracker is told that was restored from a backup with revocations up to this number. */
+  /** The copies for a tracker whose backup has the revocations up to this number. */
   after(sequence: number): string[] {
     const newer = [...this.#revocations.values()].filter((it) => it.sequence > sequence)
     return [...newer.map(({ copy }) => copy), ...this.#keyChanges.keys()]

@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Defects, isDefect } from '../../core/defects.ts'
+import type { NodeLocation } from '../../core/location.ts'
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
 import {
   type HeartbeatRequest,
@@ -23,6 +24,8 @@ export interface HeartbeatHost {
   readonly log: Logger
   readonly defects: Defects
   listenPort(): number
+  /** Where this machine stands. */
+  location(): NodeLocation
   /** Swarms that this node serves, whole or in part. */
   holds(): { swarm: SwarmId; isSeed: boolean }[]
   wantsPeers(): SwarmId[]
@@ -62,6 +65,7 @@ export class Heartbeat {
   #isAgainWanted = false
   #freshening: Promise<void> = Promise.resolve()
   #nextFreshening: Promise<void> | undefined
+  #doesTrackerKnowLocations = false
   /** For a tracker that was restored from a backup and asked for them. */
   #copiesWanted: string[] | undefined
 
@@ -167,6 +171,7 @@ export class Heartbeat {
     // The tracker was replaced by an older one, which does not know the versions.
     if (isFieldRefused(error)) {
       this.#host.settings.forgetVersion()
+      this.#doesTrackerKnowLocations = false
       this.#host.links.refused()
     }
     this.#host.onFailed(error)
@@ -191,6 +196,8 @@ export class Heartbeat {
     this.#told.clear()
     for (const [swarm, isSeed] of holds) this.#told.set(swarm, isSeed)
     this.#isFullWanted = answer.wantsFullInventory
+    const isLocationUntold = request.location === undefined && this.#host.location().zone !== ''
+    this.#doesTrackerKnowLocations = answer.knowsLocations === true
     this.#takeTrust(answer)
     this.#host.settings.update(answer.registries)
     this.#host.links.heard(answer)
@@ -201,7 +208,8 @@ export class Heartbeat {
       this.#renewServingAtMs = Date.now() + validForSeconds * 1000 * RENEW_AT_SHARE
     }
     this.#host.onAnswer(answer)
-    return answer.wantsFullInventory ? 0 : answer.nextInMs
+    const isMoreToTell = isLocationUntold && this.#doesTrackerKnowLocations
+    return answer.wantsFullInventory || isMoreToTell ? 0 : answer.nextInMs
   }
 
   #takeTrust(answer: HeartbeatResponse): void {
@@ -236,6 +244,7 @@ export class Heartbeat {
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.#host.trust.revocationsVersion,
       ...(this.#copiesWanted && { copies: this.#copiesWanted }),
+      ...(this.#doesTrackerKnowLocations && { location: this.#host.location() }),
     }
   }
 }

@@ -68,6 +68,7 @@ export class Membership {
       log: host.log,
       defects: host.defects,
       listenPort: host.listenPort,
+      location: host.location,
       holds: host.holds,
       wantsPeers: host.wantsPeers,
       takeBadPeers: host.takeBadPeers,

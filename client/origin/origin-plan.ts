@@ -56,6 +56,8 @@ const WAIT_REFETCH_MS = 12_000
 const BROKEN_AFTER_MS = 10_000
 /** Pause after a refusal or a broken connection of the registry, and after a refused call to the tracker. */
 const RETRY_MS = 1_000
+/** A node that waits for others asks again so soon after it lost a peer: that one may have held the lease. */
+const LOST_PEER_MS = 500
 /** Pause after the first call to the tracker that cannot yield a lease. It doubles with each further call. */
 const ASK_PAUSE_MS_MIN = 6_000
 /** How long a reader of a part waits for peers, where others hold the leases of all that it needs. */
@@ -241,6 +243,11 @@ export class OriginPlan {
     const pauseMs = Math.min(ASK_PAUSE_MS_MAX, ASK_PAUSE_MS_MIN * 2 ** this.#fruitlessAsks)
     this.#fruitlessAsks += 1
     return pauseMs
+  }
+
+  /** A link to a peer has ended. What the tracker said of others may no longer hold. */
+  peerLost(nowMs: number): void {
+    if (this.#waitSinceMs !== undefined) this.#callAfterMs = Math.min(this.#callAfterMs, nowMs + LOST_PEER_MS)
   }
 
   /** Others hold the leases of all pieces that the readers of a part need, and may come to them late. */

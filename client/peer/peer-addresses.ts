@@ -14,6 +14,8 @@ export const CONNECT_LATE_MS = 300
 export const HANDSHAKE_LATE_MS = 1_500
 /** Pause before an address that cannot be reached is dialled again, for the whole node; doubled each time. */
 const PROBE_MS = 1_000
+/** The same once its node has dialled this one: it runs again, or its port is closed to others only. */
+const RETURNED_MS = 250
 /** An address that no swarm has dialled for this time is forgotten: its node has left the cluster, or nobody needs it. */
 const FORGOTTEN_AFTER_MS = 10 * 60_000
 /** Longest pause: a peer that comes back is found within this time. */
@@ -62,6 +64,12 @@ export class PeerAddresses {
   dialled(peer: PeerAddress, nowMs: number): void {
     const trouble = this.#troubleOf(peer)
     if (trouble) trouble.probeAtMs = nowMs + pauseMs(trouble.failures)
+  }
+
+  /** Its node runs: it has dialled this one. */
+  returned(peer: PeerAddress): void {
+    const trouble = this.#troubleOf(peer)
+    if (trouble) trouble.probeAtMs = Math.min(trouble.probeAtMs, trouble.failedAtMs + RETURNED_MS)
   }
 
   /** A dial in flight takes too long. */

@@ -22,7 +22,7 @@ export interface DialsHost {
   isConnected(node: NodeId): boolean
   linkCount(): number
   links: Pick<NodeLinks, 'isLinked' | 'mayUse' | 'dialledCount'>
-  addresses: Pick<PeerAddresses, 'isWorking' | 'mayDial' | 'dialled'>
+  addresses: Pick<PeerAddresses, 'isWorking' | 'mayDial' | 'dialled' | 'returned'>
   dial(peer: Peer, credential: PeerCredential): void
 }
 
@@ -95,6 +95,15 @@ export class Dials {
       reason !== undefined && !(reason instanceof PeerLostError || reason instanceof PeerOutdatedError)
     if (isFault) this.peers.postpone(node, Date.now())
     else this.peers.lost(node, Date.now())
+  }
+
+  /** The peer has dialled this node: it runs, and a pause after dials that failed is over. */
+  returned(node: NodeId): void {
+    const nowMs = Date.now()
+    const peer = this.peers.returned(node, nowMs)
+    if (peer === undefined) return
+    this.#host.addresses.returned(peer)
+    this.connect()
   }
 
   /** The dial failed, or its link is open or closed. */

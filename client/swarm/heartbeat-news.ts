@@ -12,7 +12,7 @@ export function takeNews(
   for (const { swarm, peers } of answer.peers) swarms.get(swarm)?.links.addPeers(peers)
   for (const instruction of answer.instructions) {
     if (instruction.kind === 'epoch') swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
-    else swarms.drop(instruction.swarm)
+    else swarms.withdraw(instruction.swarm)
   }
   grants.renewOutdated()
   for (const swarm of swarms.running()) swarm.links.closeRevoked()

@@ -6,6 +6,8 @@ import type { StoredBlob } from '../store/blob-store.ts'
 const NOTHING_MOVED: BytesMoved = {
   bytesFromRegistry: 0,
   bytesFromPeers: 0,
+  bytesFromNear: 0,
+  bytesFromFar: 0,
   bytesFromCache: 0,
   bytesToPeers: 0,
 }
@@ -41,6 +43,8 @@ export function sumOf(all: Iterable<BytesMoved>): BytesMoved {
   for (const moved of all) {
     sum.bytesFromRegistry += moved.bytesFromRegistry
     sum.bytesFromPeers += moved.bytesFromPeers
+    sum.bytesFromNear += moved.bytesFromNear
+    sum.bytesFromFar += moved.bytesFromFar
     sum.bytesFromCache += moved.bytesFromCache
     sum.bytesToPeers += moved.bytesToPeers
   }

@@ -99,6 +99,13 @@ export class KnownPeers {
     known.connectedAtMs = nowMs
   }
 
+  /** The peer showed that it runs: it is due now. @returns undefined unless it is known */
+  returned(node: NodeId, nowMs: number): Peer | undefined {
+    const known = this.#known.get(node)
+    if (known) known.tryAtMs = Math.min(known.tryAtMs, nowMs)
+    return known?.peer
+  }
+
   /** A connection ended without a fault of the peer's. */
   lost(node: NodeId, nowMs: number): void {
     const known = this.#known.get(node)

@@ -6,7 +6,7 @@ import type { BlobKey } from '../client.ts'
 import type { Admission } from '../membership/admission.ts'
 import type { ClusterTrustState, PeerCredential } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grant.ts'
-import type { Bitfield } from '../store/bitfield.ts'
+import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import { KnownPeers } from './known-peers.ts'
 
@@ -26,6 +26,8 @@ export interface LinkRulesOptions {
 /** What the links of one swarm may do, and what they say of this node. */
 export class LinkRules {
   readonly peers = new KnownPeers()
+  /** The cluster withdrew the blob: nobody gets any of it from here. */
+  isWithdrawn = false
   readonly #options: LinkRulesOptions
 
   constructor(options: LinkRulesOptions) {
@@ -56,7 +58,7 @@ export class LinkRules {
   }
 
   announceable(): Bitfield {
-    return this.#options.announceable()
+    return this.isWithdrawn ? new Bitfield(this.layout.pieceCount) : this.#options.announceable()
   }
 
   isRevoked(claims: CertificateClaims): boolean {
@@ -94,6 +96,6 @@ export class LinkRules {
   }
 
   hasPiece(piece: PieceIndex): boolean {
-    return this.#options.stored.have.has(piece)
+    return !this.isWithdrawn && this.#options.stored.have.has(piece)
   }
 }

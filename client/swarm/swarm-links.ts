@@ -38,6 +38,8 @@ export interface SwarmLinksOptions extends LinkRulesOptions {
   /** A batch that the tracker signed. */
   onBatch(batch: HashBatch): void
   onBadPeer(swarm: SwarmId, node: NodeId): void
+  /** The link to a peer that this node downloaded from has ended. */
+  onLost(): void
 }
 
 /** Connections of one swarm: 12 dialled, about 24 accepted, and room for those that cross. */
@@ -185,10 +187,11 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
     return this.#holders.note(node, pieces)
   }
 
-  /** It has, or will have, pieces that this node lacks. */
+  /** It has, or will have, pieces that this node lacks. One that was lost is back. */
   onDownloader(peer: Peer): void {
-    if (this.isUploadOnly || this.peers.isHalfFull || this.peers.get(peer.node) !== undefined) return
-    this.addPeers([{ ...peer, wire: WIRE_VERSION_LINKS }])
+    if (this.isUploadOnly) return
+    if (this.peers.get(peer.node) !== undefined) this.dials.returned(peer.node)
+    else if (!this.peers.isHalfFull) this.addPeers([{ ...peer, wire: WIRE_VERSION_LINKS }])
   }
 
   /**
@@ -203,7 +206,7 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
 
   onAdmitted(link: ServedLink): void {
     this.#options.onAdmitted()
-    link.welcome(this.#options.stored.hashes.batches, this.#options.announceable())
+    link.welcome(this.#options.stored.hashes.batches, this.announceable())
   }
 
   onBatch(_link: SwarmLink, batch: HashBatch): boolean {
@@ -271,12 +274,14 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
       this.#links.delete(link.node)
       this.#options.download.removeSource(entry.source)
       this.dials.left(link.node, reason)
+      this.#options.onLost()
     }
     if (!this.#links.has(link.node) && !this.#served.has(link.node)) this.#holders.forget(link.node)
     if (reason) this.#log.tell(link.node, reason, { peer: link.node }, 'peer dropped')
   }
 
   announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
+    if (this.isWithdrawn) return
     for (const link of this.#open()) link.boundary.run(() => link.announce(batches, pieces))
   }
 
@@ -293,6 +298,18 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
     link.close(reason)
     this.#served.get(link.node)?.close(reason)
     this.#options.onBadPeer(this.swarm, link.node)
+  }
+
+  /** Whether the peer is in another zone; undefined where the tracker did not say so. */
+  isFar(source: Source): boolean | undefined {
+    const link = this.#linkOfSource.get(source)
+    return link && this.peers.get(link.node)?.isFar
+  }
+
+  /** Serves nobody from now on. A download goes on over new links. */
+  withdraw(): void {
+    this.isWithdrawn = true
+    this.close()
   }
 
   close(): void {

@@ -84,6 +84,8 @@ export interface SwarmParts {
   /** A peer sent a piece that does not match its hash. */
   onBadPeer(swarm: SwarmId, node: NodeId): void
   onFailed(swarm: Swarm, reason: ShoalError): void
+  /** The last reader of a withdrawn blob has left. */
+  onUnread(swarm: Swarm): void
 }
 
 /** How often the swarm checks for stalls, leases and dials. It equals the shortest stall. */
@@ -130,7 +132,7 @@ export class Swarm implements OriginHost {
   #hasStalled = false
   #ticker: NodeJS.Timeout | undefined
   #fillTimer: NodeJS.Timeout | undefined
-  #bytesFromPeers = 0
+  readonly #fromPeers = { bytesFromPeers: 0, bytesFromNear: 0, bytesFromFar: 0 }
   /** Bytes that readers found here. */
   bytesFromCache = 0
   /** Pieces that came from peers since the start, for the account of readers. */
@@ -180,6 +182,7 @@ export class Swarm implements OriginHost {
       links: parts.nodeLinks,
       dial: parts.dial,
       onBadPeer: parts.onBadPeer,
+      onLost: () => this.#origin.plan.peerLost(Date.now()),
       stored,
       download: this.#download,
       log: this.log,
@@ -284,7 +287,7 @@ export class Swarm implements OriginHost {
   get moved(): BytesMoved {
     return {
       bytesFromRegistry: this.#origin.bytes,
-      bytesFromPeers: this.#bytesFromPeers,
+      ...this.#fromPeers,
       bytesFromCache: this.bytesFromCache,
       bytesToPeers: this.links.bytesSent,
     }
@@ -351,6 +354,7 @@ export class Swarm implements OriginHost {
     this.recent.clear()
     this.#halt()
     if (!this.stored.isComplete) this.#readCheck.forget()
+    if (this.links.isWithdrawn) this.#parts.onUnread(this)
   }
 
   /**
@@ -571,6 +575,8 @@ export class Swarm implements OriginHost {
 
   async #takeFromPeer(assembly: Assembly): Promise<void> {
     const { piece, length, source, copy } = assembly
+    // Its link may have ended when the piece is written.
+    const isFar = this.links.isFar(source)
     let isKept = false
     try {
       const taking = copy.stream
@@ -579,7 +585,7 @@ export class Swarm implements OriginHost {
       const outcome = await this.#writing(taking).catch(() => 'unwritten' as const)
       if (outcome === 'wrong')
         this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
-      if (outcome === 'kept' || outcome === 'known') this.#bytesFromPeers += length
+      if (outcome === 'kept' || outcome === 'known') this.#countFromPeer(length, isFar)
       if (outcome === 'kept') {
         this.fromPeers.add(piece)
         isKept = this.#onKept(piece, 'peer', copy.buffer)
@@ -587,6 +593,12 @@ export class Swarm implements OriginHost {
     } finally {
       this.#download.settle(assembly, { isKept })
     }
+  }
+
+  #countFromPeer(bytes: number, isFar: boolean | undefined): void {
+    this.#fromPeers.bytesFromPeers += bytes
+    if (isFar === false) this.#fromPeers.bytesFromNear += bytes
+    if (isFar === true) this.#fromPeers.bytesFromFar += bytes
   }
 
   /** A full or broken disk ends the download here; its readers continue with the registry. */

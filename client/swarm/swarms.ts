@@ -23,7 +23,7 @@ import type { StockAliases } from './stock-aliases.ts'
 import { Swarm, type SwarmParts } from './swarm.ts'
 
 /** The parts that all swarms share; each blob has its own registry. */
-export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed' | 'onDamaged' | 'onHoldings'>
+export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed' | 'onUnread' | 'onDamaged' | 'onHoldings'>
 
 export interface SwarmsOptions {
   dataDir: string
@@ -157,6 +157,7 @@ export class Swarms {
     return this.#store
       .all()
       .filter((blob) => this.#registries.has(blob.key.registry) && isHolding(blob))
+      .filter(({ swarm }) => !this.#swarms.get(swarm)?.links.isWithdrawn)
       .map(({ swarm, isComplete }) => ({ swarm, isSeed: isComplete }))
   }
 
@@ -190,6 +191,14 @@ export class Swarms {
   async remove(id: SwarmId): Promise<void> {
     this.cache.gone(id)
     await this.#store.remove(id)
+  }
+
+  /** The cluster wants the blob gone: serves it to nobody from now on, and drops it once nobody reads it here. */
+  withdraw(id: SwarmId): void {
+    const swarm = this.#swarms.get(id)
+    if (swarm?.isWanted) swarm.links.withdraw()
+    else this.drop(id)
+    this.#onHoldings()
   }
 
   /** Removes a blob; nobody awaits the result. */
@@ -272,6 +281,7 @@ export class Swarms {
         this.#onFailed(failed, reason)
         this.drop(failed.swarm)
       },
+      onUnread: (unread) => this.drop(unread.swarm),
       onDamaged: (swarm, pieces) => this.cache.damaged(swarm.stored, pieces),
       onHoldings: this.#onHoldings,
     })

@@ -23,11 +23,6 @@ export function isAtLeast(role: Role, wanted: Role): boolean {
 const NOTHING = z.strictObject({})
 type Nothing = typeof NOTHING
 
-/** An example that runs: what is asked, and what it is answered but for ids, times and counts. */
-export interface Example {
-  input: Record<string, unknown>
-}
-
 export interface Call<
   Params extends z.ZodObject = z.ZodObject,
   Query extends z.ZodObject = z.ZodObject,
@@ -49,7 +44,8 @@ export interface Call<
   isStream: boolean
   /** `shoal` command lines that make it; without one it is for programs. */
   commands: readonly string[]
-  example: Example
+  /** For the OpenAPI document. A test makes the call with it. */
+  example: { input: Record<string, unknown> }
 }
 
 type Written<
@@ -60,7 +56,7 @@ type Written<
 > = Omit<Call<Params, Query, Body, Answer>, 'params' | 'query' | 'body' | 'status' | 'isStream'> &
   Partial<Pick<Call<Params, Query, Body, Answer>, 'params' | 'query' | 'body' | 'status' | 'isStream'>>
 
-/** A row of the table; what it does not name takes nothing. */
+/** A row of the table. Without `params`, `query` or `body` the call takes none; without `status` it answers 200. */
 export function call<
   Answer extends z.ZodObject,
   Params extends z.ZodObject = Nothing,
@@ -80,7 +76,7 @@ export function call<
 type Parts<C> =
   C extends Call<infer Params, infer Query, infer Body, infer Answer> ? [Params, Query, Body, Answer] : never
 
-/** What takes nothing is a record of anything to never, which is no part of an input. */
+/** NOTHING reads as a record from any string to never; it must not become a part of an input. */
 type Fields<Values> = string extends keyof Values ? unknown : Values
 
 /** What a caller gives. */

@@ -33,7 +33,10 @@ export const page = z.strictObject({
 })
 
 /** As image names have it: `registry.example.com:5000`. */
-export const registryField = z.string().min(1).max(300)
+export const registryField = z
+  .string()
+  .max(300)
+  .regex(/^[\x21-\x7e]+$/, 'the name of a registry expected')
 export const repositoryField = repositorySchema
 
 /** Null: there are no more. */

@@ -50,7 +50,11 @@ const auditEntry = z.object({
   cluster: z.string().nullable(),
   target: z.string(),
 })
-const auditText = z.string().min(1).max(300)
+/** PostgreSQL refuses a text with NUL. */
+const auditText = z
+  .string()
+  .max(300)
+  .regex(/^\P{Cc}+$/u, 'a text without control characters expected')
 const unlockKey = z.string().max(128)
 
 export const UPKEEP_CALLS = {
@@ -164,7 +168,8 @@ export const UPKEEP_CALLS = {
     method: 'GET',
     path: '/admin/v1/settings',
     right: 'reader',
-    summary: "Lists the tracker's settings as they count. Secrets are not among them: settings name files.",
+    summary:
+      "Lists the tracker's settings as they count. Secrets are not among them: settings name files, and the password in a proxy’s URL is left out.",
     answer: z.object({
       settings: z.array(
         z.object({

@@ -1,16 +1,14 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
-import { LabPartError, LabRequirementError } from '../errors.ts'
-import type { LabProcess, LabProcesses } from '../machine/processes.ts'
+import { LabRequirementError } from '../errors.ts'
+import { isAnswering } from '../machine/listening.ts'
+import { type LabProcess, type LabProcesses, waitForPart } from '../machine/processes.ts'
 import { DATABASE, DATABASE_PASSWORD, type PostgresServer, TRACKER_ROLE } from './postgres-server.ts'
 
 /** Debian's pgbouncer in transaction mode, over TLS: a server connection belongs to a client for one transaction. */
 
 const PROGRAM = '/usr/sbin/pgbouncer'
-const START_MS_MAX = 10_000
 /** It refuses to run as root. */
 const USER = 'postgres'
 
@@ -30,7 +28,7 @@ export function hasPooler(): boolean {
   return existsSync(PROGRAM)
 }
 
-/** @throws LabRequirementError if it is not installed */
+/** @throws LabRequirementError if it is not installed; LabPartError, LabPartEndedError if it does not start */
 export async function startPooler(options: PoolerOptions): Promise<{ url: string; process: LabProcess }> {
   if (!hasPooler()) throw new LabRequirementError('this needs pgbouncer: apt install pgbouncer')
   const { processes, folder, listen, certificate, server, connections } = options
@@ -66,21 +64,6 @@ export async function startPooler(options: PoolerOptions): Promise<{ url: string
   const as = [`--reuid=${USER}`, `--regid=${USER}`, '--clear-groups', '--pdeathsig', 'TERM']
   const part = processes.start({ name: 'pgbouncer', argv: ['setpriv', ...as, '--', PROGRAM, settings] })
   const url = `postgres://${TRACKER_ROLE}@${listen.host}:${listen.port}/${DATABASE}`
-  await untilItListens(part, listen)
+  await waitForPart(part, () => isAnswering(listen.host, listen.port))
   return { url, process: part }
-}
-
-/** @throws LabPartError if it ends before, or takes too long */
-async function untilItListens(part: LabProcess, { host, port }: PoolerOptions['listen']): Promise<void> {
-  const untilMs = Date.now() + START_MS_MAX
-  const isListening = () =>
-    new Promise<boolean>((resolve) => {
-      const socket = connect({ host, port }, () => resolve(true)).on('error', () => resolve(false))
-      socket.on('connect', () => socket.destroy())
-    })
-  while (!(await isListening())) {
-    if (!part.isRunning() || Date.now() > untilMs)
-      throw new LabPartError(`pgbouncer does not start: ${part.errorLogFile}`)
-    await delay(50)
-  }
 }

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { filledLines } from '../../cli/table.ts'
 import { LabClosedError } from '../errors.ts'
 import { EXIT_FAILED, tellFailure } from '../machine/program-failure.ts'
 import { howToGet, type LabRequirement, lackOf, missingParts, requireParts } from '../machine/requirements.ts'
@@ -15,6 +16,8 @@ import { tellStory } from './story.ts'
 const MEBIBYTE = 1024 ** 2
 /** The first layer's share of the data. */
 const FIRST_LAYER_SHARE = 5 / 8
+/** Of what the demonstration says before it begins. */
+const COLUMNS = 80
 
 async function main(argv: string[]): Promise<void> {
   const options = parseDemoOptions(argv)
@@ -76,9 +79,8 @@ function standInNote(missing: LabRequirement[]): string[] {
   return [...wrapped(what), ...wrapped(lack), ...steps, '']
 }
 
-/** Lines of at most 80 characters. */
 function wrapped(text: string): string[] {
-  return [...text.matchAll(/(\S.{0,79})(?=\s|$)/g)].map(([line]) => line)
+  return filledLines(text.split(' '), COLUMNS)
 }
 
 /** Until a signal closes the stage and ends this process. */

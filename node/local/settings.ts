@@ -3,18 +3,18 @@ import { scrubSecrets } from '../../core/scrub-secrets.ts'
 import { shoalVersion } from '../../core/version.ts'
 import type { NodeConfig } from '../config.ts'
 import type { LocalRoute } from '../local-api.ts'
-import type { Origin } from '../origin.ts'
+import type { StartedBy } from '../started-by.ts'
 
 /** What the node runs with and what it logged lately: for `shoal doctor` and `shoal bugreport`, wherever it was started. */
 
 export interface SettingsParts {
-  origin: Origin
+  startedBy: StartedBy
   /** With what was attached and reloaded since the start. */
   running(): Promise<Readonly<NodeConfig>>
 }
 
-export function settingsRoutes({ origin, running }: SettingsParts): LocalRoute[] {
-  const { program, configFile, recentLog } = origin
+export function settingsRoutes({ startedBy, running }: SettingsParts): LocalRoute[] {
+  const { program, configFile, recentLog } = startedBy
   return [
     {
       method: 'GET',
@@ -30,7 +30,7 @@ export function settingsRoutes({ origin, running }: SettingsParts): LocalRoute[]
   ]
 }
 
-/** Files as others find them. Secrets are in files, except that the URL of a proxy may have a password: then it is left out. */
+/** Paths from the root, for commands in other folders. The one secret outside files may be in the URL of a proxy: then it is left out. */
 function shown({ upstreamProxy, registries, ...rest }: Readonly<NodeConfig>): object {
   const isSecret = upstreamProxy !== undefined && scrubSecrets(upstreamProxy) !== upstreamProxy
   return {

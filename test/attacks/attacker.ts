@@ -11,6 +11,7 @@ import { encodeHandshake, type Handshake } from '../../client/wire/handshake.ts'
 import { type BlockAddress, encodeMessage, type Message } from '../../client/wire/messages.ts'
 import type { CertificateClaims, PullClaims } from '../../core/certificate-claims.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
+import type { NodeLocation } from '../../core/location.ts'
 import { type ClusterId, type NodeId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import { type ProofBinding, prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
 import type { PullResponse } from '../../core/tracker-api.ts'
@@ -53,7 +54,12 @@ export interface Member {
     token?: string,
   ): Promise<{ answer: PullResponse; certificate: KeyedCertificate }>
   /** A real serve certificate, through a heartbeat that says that `swarms` are held at `listenPort`. */
-  serve(listenPort: number, swarms?: SwarmId[], wire?: number): Promise<KeyedCertificate>
+  serve(
+    listenPort: number,
+    swarms?: SwarmId[],
+    wire?: number,
+    location?: NodeLocation,
+  ): Promise<KeyedCertificate>
   /** A real link certificate, which comes with a join. */
   link(): Promise<KeyedCertificate>
 }
@@ -96,7 +102,7 @@ export async function enrol(cluster: Surroundings, joinToken?: string): Promise<
         certificate: { certificatePem: answer.certificate, privateKeyPem: pullKey.privateKeyPem },
       }
     },
-    async serve(listenPort, swarms = [], wire = WIRE_VERSION_FIRST) {
+    async serve(listenPort, swarms = [], wire = WIRE_VERSION_FIRST, location = undefined) {
       const serveKey = makeKey()
       const answer = await tracker.heartbeat({
         listenPort,
@@ -108,6 +114,7 @@ export async function enrol(cluster: Surroundings, joinToken?: string): Promise<
         wire,
         badPeers: [],
         revocationsVersion: 0,
+        ...(location && { location }),
       })
       return { certificatePem: answer.serveCertificate!.certificate, privateKeyPem: serveKey.privateKeyPem }
     },

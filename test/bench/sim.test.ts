@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest'
 import { EventHeap } from '../../bench/sim/event-heap.ts'
 import { parseSimCommand } from '../../bench/sim/options.ts'
 import { Port } from '../../bench/sim/port.ts'
-import { BLOCK_BYTES, SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
+import { BLOCK_BYTES, NODE_BYTES_PER_MS, SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
 import { simulate, simulateWorld, summarise } from '../../bench/sim/simulate.ts'
 import { simulateAll } from '../../bench/sim/simulate-all.ts'
+import { Trunks } from '../../bench/sim/trunk.ts'
 import { firstFreeRun } from '../../tracker/handout/leases.ts'
 
 /** Machines with links of the same speed, by number, and the clock between them. */
@@ -46,6 +47,26 @@ describe('the simulation', () => {
     expect(doneAtMs(two) / doneAtMs(one)).toBeLessThan(2.3)
     const run = summarise({ nodes: 30, scenario: 'flash', images: 2 }, two)
     expect(run.makespanOverLimit).toBeLessThan(1.3)
+  })
+
+  it('keeps more of the traffic within zones that the tracker knows', () => {
+    const copiesAcross = (areKnown: boolean) => {
+      const zones = { count: 2, bytesPerMs: 4 * NODE_BYTES_PER_MS, areKnown }
+      const world = simulateWorld({ nodes: 64, scenario: 'flash', zones })
+      expect(world.nodes.filter(({ have }) => !have.isFull)).toEqual([])
+      return world.blobsAcrossZones
+    }
+    const [known, unknown] = [copiesAcross(true), copiesAcross(false)]
+    expect(known).toBeLessThan(unknown * 0.85)
+    expect(known).toBeGreaterThan(1)
+  })
+
+  it('has a machine in one zone for all of its images', () => {
+    const trunks = new Trunks({ count: 3, bytesPerMs: 1, areKnown: true }, 2)
+    expect([1, 2, 5, 6].map((node) => trunks.isNear(0, node))).toEqual([true, false, false, true])
+    expect(trunks.between(0, 1)).toBeUndefined()
+    expect(trunks.between(0, 2)).toBe(trunks.between(7, 5))
+    expect(trunks.between(2, 0)).not.toBe(trunks.between(0, 2))
   })
 
   it('has the nodes of a lost tracker wait for another one, and the others not', () => {

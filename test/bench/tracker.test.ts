@@ -1,9 +1,14 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { createServer as createTlsServer } from 'node:tls'
 import { describe, expect, it } from 'vitest'
-import { postRequest, splitAnswer } from '../../bench/tracker/http-connection.ts'
+import { HttpConnection, postRequest, splitAnswer } from '../../bench/tracker/http-connection.ts'
 import { openLoop } from '../../bench/tracker/open-loop.ts'
 import { parseTrackerOptions } from '../../bench/tracker/options.ts'
-import { p99Of, renderTracker, type Sample, summariseSamples } from '../../bench/tracker/report.ts'
+import { percentileOf, renderTracker, type Sample, summariseSamples } from '../../bench/tracker/report.ts'
+import { makeAuthority } from '../../core/issue-certificate.ts'
+import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 
 const sample = (operation: Sample['operation'], answers: number, p99Ms = 10): Sample => {
   return { operation, answers, seconds: 2, p99Ms, bytes: 0 }
@@ -60,9 +65,12 @@ describe('the open loop', () => {
     expect(result.p99Ms).toBeGreaterThan(180)
   })
 
-  it('tells a request without an answer, and fails with one that failed', async () => {
+  it('fails with a request that failed', async () => {
     const failing = openLoop({ perSecond: 100, seconds: 0.1, send: () => Promise.reject(new Error('no')) })
     await expect(failing).rejects.toThrow('no')
+    let sent = 0
+    const failingOnce = () => (sent++ === 0 ? Promise.reject(new Error('once')) : delay(0))
+    await expect(openLoop({ perSecond: 100, seconds: 0.1, send: failingOnce })).rejects.toThrow('once')
   })
 })
 
@@ -98,10 +106,10 @@ describe('the report', () => {
 
   it('takes the 99th percentile by nearest rank', () => {
     const upTo = (count: number) => Array.from({ length: count }, (_, index) => count - index)
-    expect(p99Of(upTo(100))).toBe(99)
-    expect(p99Of(upTo(1000))).toBe(990)
-    expect(p99Of([7])).toBe(7)
-    expect(p99Of([])).toBe(0)
+    expect(percentileOf(upTo(100), 0.99)).toBe(99)
+    expect(percentileOf(upTo(1000), 0.99)).toBe(990)
+    expect(percentileOf([7], 0.99)).toBe(7)
+    expect(percentileOf([], 0.99)).toBe(0)
   })
 })
 
@@ -123,5 +131,62 @@ describe('the load generator', () => {
     const request = postRequest('/v1/pulls', { name: 'é' }).toString()
     expect(request).toContain('content-length: 13\r\n')
     expect(request.endsWith('\r\n\r\n{"name":"é"}')).toBe(true)
+  })
+})
+
+describe("a node's connection", () => {
+  const PATIENCE_MS = 200
+  const request = postRequest('/v1/heartbeat', {})
+
+  /** Connects to a server that does `serve` with each connection. */
+  async function opened(serve: (socket: Socket) => void, isTls = true) {
+    const authority = await makeAuthority({ commonName: 'benchmark', validForSeconds: 3600 })
+    const leaf = await issueForLocalhost(authority)
+    const stack = new AsyncDisposableStack()
+    const held: Socket[] = []
+    const take = (socket: Socket) => {
+      held.push(socket.on('error', () => undefined))
+      serve(socket)
+    }
+    const server: Server = isTls
+      ? createTlsServer({ cert: leaf.certificatePem, key: leaf.privateKeyPem }, take)
+      : createServer(take)
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    stack.defer(() => {
+      for (const socket of held) socket.destroy()
+      server.close()
+    })
+    const { port } = server.address() as AddressInfo
+    const target = { host: '127.0.0.1', port, servername: 'localhost', ca: authority.certificatePem }
+    const connection = HttpConnection.open(target, PATIENCE_MS)
+    return Object.assign(stack, { connection })
+  }
+
+  it('fails the next request when the tracker has closed it meanwhile', async () => {
+    await using it = await opened((socket) => socket.end())
+    const connection = await it.connection
+    await delay(50)
+    await expect(connection.exchange(request)).rejects.toThrow('closed')
+    await expect(connection.exchange(request)).rejects.toThrow('closed')
+  })
+
+  it('fails the next request with the answer that nobody asked for', async () => {
+    const answer = 'HTTP/1.1 408 Client Error\r\nContent-Length: 4\r\n\r\nlate'
+    await using it = await opened((socket) => socket.end(answer))
+    const connection = await it.connection
+    await delay(50)
+    await expect(connection.exchange(request)).rejects.toThrow('408 unasked: late')
+  })
+
+  it('fails a request without an answer, also after it was idle for longer than that', async () => {
+    await using it = await opened((socket) => socket.resume())
+    const connection = await it.connection
+    await delay(2 * PATIENCE_MS)
+    await expect(connection.exchange(request)).rejects.toThrow('does not answer')
+  })
+
+  it('fails when nobody takes it', async () => {
+    await using it = await opened((socket) => socket.resume(), false)
+    await expect(it.connection).rejects.toThrow('does not answer')
   })
 })

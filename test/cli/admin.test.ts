@@ -7,7 +7,7 @@ import { findEntry } from '../../cli/command-tree.ts'
 import { runCommand } from '../../cli/run-command.ts'
 import { TREE } from '../../cli/tree.ts'
 import { isAtLeast } from '../../core/admin-api/call.ts'
-import { CALL_NAMES, type CallName, callOf } from '../../core/admin-api/calls.ts'
+import { CALL_NAMES, callOf } from '../../core/admin-api/calls.ts'
 import type { Outside } from '../../core/command.ts'
 import { type AdminWorld, startAdminWorld } from '../tracker/admin-world.ts'
 import type { TestCluster, TestNode } from '../tracker/test-tracker.ts'
@@ -124,12 +124,11 @@ describe('commands from the table of calls', () => {
   )
 
   it.each(derived)('%s does over TLS what the role of a token may (%s)', async (line, name) => {
-    const words = ARGUMENTS[line] === undefined ? '' : await argumentsOf(line).catch(() => '1')
-    const { right } = callOf(name as CallName)
+    // What an argument stands for may be gone by now.
+    const words = await argumentsOf(line).catch(() => '1')
+    const { right } = callOf(name)
     for (const role of ['reader', 'operator', 'admin'] as const) {
-      const outcome = await run(
-        full(line, words || '1', remote(role)).replace(/ 1 --/, ARGUMENTS[line] ? ' 1 --' : ' --'),
-      ).then(
+      const outcome = await run(full(line, words, remote(role))).then(
         () => 'done',
         (error) => error.trackerCode ?? error.code,
       )

@@ -198,6 +198,30 @@ describe('a machine', () => {
     expect(await nodesOfTracker()).toEqual(nodes)
   })
 
+  it('keeps where it stands in its settings, and refuses what cannot be a zone', async () => {
+    const settings = inFolder('node.json')
+    writeFileSync(settings, JSON.stringify({ logLevel: 'warn' }), { mode: 0o640 })
+    const joinAt = (...flags: string[]) =>
+      runShoal(['join', '-', '--data-dir', inFolder('one'), '--config-file', settings, ...flags], {
+        input: `${joinString}\n`,
+      })
+    const { code, stdout } = await joinAt('--zone', 'east', '--rack', 'r12')
+    expect(code).toBe(0)
+    expect(stdout).toContain(`east, rack r12, in ${settings}`)
+    const kept = { logLevel: 'warn', zone: 'east', rack: 'r12' }
+    expect(JSON.parse(readFileSync(settings, 'utf8'))).toEqual(kept)
+    expect(statSync(settings).mode & 0o777).toBe(0o640)
+    for (const flags of [
+      ['--zone', 'East'],
+      ['--rack', 'r 12'],
+    ])
+      expect((await joinAt(...flags)).code, flags.join(' ')).toBe(2)
+    expect(JSON.parse(readFileSync(settings, 'utf8'))).toEqual(kept)
+    writeFileSync(settings, '{}')
+    expect((await joinAt('--rack', 'r12')).stderr).toContain('Set zone too')
+    expect(readFileSync(settings, 'utf8')).toBe('{}')
+  })
+
   it('that is in another cluster is told how to leave that first', async () => {
     const other = changed({ joinToken: `SHOAL-1-cffffffffffffffff-${'A'.repeat(43)}` })
     const { code, stderr } = await joinAs('one', other)

@@ -70,6 +70,19 @@ describe('a running node that is told to read its settings again', () => {
     expect(node.log()).not.toContain(blob!.digest)
   }, 60_000)
 
+  test('says where it stands from then on', async () => {
+    node = await startLiveNode(cluster, 'node')
+    type Status = { node: { zone: string; rack: string } }
+    const status = () => askLocally<Status>(join(node.dataDir, 'shoal.sock'), '/v1/status')
+    expect((await status()).node).toMatchObject({ zone: '', rack: '' })
+    node.configure({ zone: 'west', rack: 'r1' })
+    expect((await node.shoal('reload')).stdout).toBe('Changed: zone, rack.\n')
+    expect((await status()).node).toMatchObject({ zone: 'west', rack: 'r1' })
+    node.configure({ rack: 'r1' })
+    expect((await node.shoal('reload')).stderr).toContain('Set zone too')
+    expect((await status()).node).toMatchObject({ zone: 'west', rack: 'r1' })
+  }, 60_000)
+
   test('changes nothing where settings cannot be used, and says why', async () => {
     node = await startLiveNode(cluster, 'node')
     const missing = { host: 'other.example', caFile: '/nowhere/ca.pem' }

@@ -85,10 +85,11 @@ export function wellStatus(changes: Partial<NodeStatus> = {}): NodeStatus {
     node: {
       ...{ version: '0.9.0', started: ago(11_520), joined: true },
       ...{ cluster: 'c0123456789abcdef', id: 'n00112233445566778899aabb' },
+      ...{ zone: '', rack: '' },
     },
     tracker: { url: 'https://tracker.example.com:7443', state: 'connected', since: ago(11_500) },
     registries: [{ host: 'registry.example.com', state: 'shared', kinds: ['token'], conditions: [] }],
-    peers: { connected: 7, refused: 0, unreachable: 0 },
+    peers: { connected: 7, refused: 0, unreachable: 0, bytes: { near: 0, far: 0 } },
     cache: { blobs: 12, bytes: 3.4 * 1024 * MIB, bytesMax: 20 * 1024 * MIB, evictions: 0 },
     conditions: [],
     pulls: [],

@@ -15,7 +15,7 @@ function busyStatus() {
   const name = 'a-rather-long/path/of/repositories/that-nobody-likes/service-with-a-long-name'
   return wellStatus({
     ...{ status: 'degraded', codes: ['PEERS_UNREACHABLE', 'REGISTRY_UNREACHABLE'] },
-    peers: { connected: 7, refused: 1, unreachable: 2 },
+    peers: { connected: 7, refused: 1, unreachable: 2, bytes: { near: 0, far: 0 } },
     cache: { blobs: 1, bytes: 5000, bytesMax: 21_474_836_480, evictions: 3 },
     conditions: [
       condition('REGISTRY_UNREACHABLE', 'registry.example.com', { reason: 'connect ETIMEDOUT' }),
@@ -50,6 +50,18 @@ describe.each(pages)('the page of %s', (name, page, columnsMin) => {
 })
 
 describe('a page', () => {
+  it('of a node with a zone says how much came from peers of it, and of others', () => {
+    const { node, peers } = wellStatus()
+    const status = wellStatus({
+      node: { ...node, zone: 'east', rack: 'r12' },
+      peers: { ...peers, bytes: { near: 1800 * 1024 ** 2, far: 12 * 1024 ** 2 } },
+    })
+    const page = statusPage(status, { nowMs: NOW_MS }, plain(100))
+    expect(page.filter((line) => line.includes('zone'))).toEqual([
+      '  zone        east, rack r12; from peers of this zone 1.8 GiB, of others 12 MiB since the start',
+    ])
+  })
+
   it('shows texts from outside without their control characters, whatever they are part of', () => {
     const hostile = endedPull({
       ...{ id: HOSTILE, registry: HOSTILE, repository: HOSTILE, reference: HOSTILE, digest: HOSTILE },
@@ -57,7 +69,10 @@ describe('a page', () => {
     })
     const status = wellStatus({
       ...{ pulls: [hostile, { ...hostile, outcome: 'running' }] },
-      node: { version: HOSTILE, started: new Date(NOW_MS).toISOString(), joined: false, reason: HOSTILE },
+      node: {
+        ...{ version: HOSTILE, started: new Date(NOW_MS).toISOString(), joined: false, reason: HOSTILE },
+        ...{ zone: HOSTILE, rack: HOSTILE },
+      },
       tracker: { url: HOSTILE, state: HOSTILE, since: new Date(NOW_MS).toISOString() },
       registries: [{ host: HOSTILE, state: HOSTILE, kinds: [], conditions: [] }],
       conditions: [

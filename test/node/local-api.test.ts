@@ -1,6 +1,18 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -214,6 +226,22 @@ describe('a command', () => {
     expect(places({})).toEqual([usual, '/var/lib/shoal/shoal.sock', up])
     const elsewhere = places({}, { SHOAL_UP_DATA_DIR: '/u' })
     expect(elsewhere).toEqual([usual, '/var/lib/shoal/shoal.sock', '/u/node/shoal.sock'])
+  })
+
+  test('asks no node in a folder where another user may put a socket, or a link to one of ours', () => {
+    const up = join(folder, 'up')
+    const socket = join(up, 'node', 'shoal.sock')
+    mkdirSync(join(up, 'node'), { recursive: true, mode: 0o700 })
+    writeFileSync(socket, '')
+    const isAsked = () =>
+      localNode(flags as never, { env: { SHOAL_UP_DATA_DIR: up } }).places.includes(socket)
+    expect(isAsked()).toBe(true)
+    chmodSync(up, 0o777)
+    expect(isAsked()).toBe(false)
+    chmodSync(up, 0o700)
+    renameSync(socket, path)
+    symlinkSync(path, socket)
+    expect(isAsked()).toBe(false)
   })
 
   test('says where it looked when no node is there, and passes over the socket of a dead one', async () => {

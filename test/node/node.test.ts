@@ -205,6 +205,8 @@ describe('the admin listener', () => {
         bytes: 10,
         bytesFromRegistry: 3,
         bytesFromPeers: 7,
+        bytesFromNear: 4,
+        bytesFromFar: 2,
         bytesToPeers: 5,
         bytesFromCache: 2,
         state: 'complete',

@@ -66,7 +66,7 @@ test('the status of a node that is well names its parts, and when each began', (
       { host: 'registry.example', kinds: ['token'], state: 'shared', conditions: [] },
       { host: 'other.example:5000', kinds: [], state: 'unknown to the tracker' },
     ],
-    peers: { connected: 4, refused: 1, unreachable: 2 },
+    peers: { connected: 4, refused: 1, unreachable: 2, bytes: { near: 4, far: 2 } },
     cache: { blobs: 1, bytes: 10, bytesMax: 100, evictions: 7 },
     conditions: [],
     pulls: [],

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
-import { OWNERS_IDLE_MS, OWNERS_QUESTIONS_MAX } from '../../owners/service.ts'
+import { OWNERS_IDLE_MS, OWNERS_QUESTIONS_MAX, OWNERS_WINDOW_MS } from '../../owners/service.ts'
 import { askOwner, OWNER_ANSWER_BYTES_MAX, QUESTION_BYTES_MAX } from '../../proxy/owner-question.ts'
 import { type Connection, KernelSocketOwners } from '../../proxy/socket-owner.ts'
 import { runShoal } from '../cli/run-shoal.ts'
@@ -32,6 +32,7 @@ beforeEach(() => {
   held = heldSocket(path)
 })
 afterEach(() => {
+  vi.restoreAllMocks()
   for (const child of children.splice(0)) child.kill('SIGKILL')
   for (const socket of sockets.splice(0)) socket.destroy()
   for (const server of servers.splice(0)) server.close()
@@ -66,9 +67,13 @@ const fromHere = (port: number) => void sockets.push(connect(port, '127.0.0.1'))
 
 const ask = (connection: Connection) => askOwner(connection, path)
 
-function serve(port: number, idleMs = OWNERS_IDLE_MS): ChildProcess {
+function serve(
+  port: number,
+  { idleMs = OWNERS_IDLE_MS, windowMs = OWNERS_WINDOW_MS }: { idleMs?: number; windowMs?: number } = {},
+): ChildProcess {
   const stdio = ['ignore', 'inherit', 'inherit', held.fd] as const
-  const child = spawn(process.execPath, [SERVICE, `${port}`, `${idleMs}`], { stdio: [...stdio] })
+  const argv = [SERVICE, port, idleMs, windowMs].map(String)
+  const child = spawn(process.execPath, argv, { stdio: [...stdio] })
   children.push(child)
   return child
 }
@@ -129,9 +134,10 @@ describe('what names the programs behind connections', () => {
       `1::2::3 1 ::ffff:127.0.0.1 ${proxy.port}\n`,
       'x'.repeat(1_000_000),
     ]) {
-      const { text: answer, ms } = await answerTo(text)
-      expect(answer, text.slice(0, 80)).toBe('')
-      expect(ms, text.slice(0, 80)).toBeLessThan(900)
+      // A busy machine is slow now and then; whoever waits for the end of the patience does so each time.
+      const answers = [await answerTo(text), await answerTo(text), await answerTo(text)]
+      expect(answers.map((one) => one.text).join(''), text.slice(0, 80)).toBe('')
+      expect(Math.min(...answers.map(({ ms }) => ms)), text.slice(0, 80)).toBeLessThan(900)
     }
     // As many that never end as there may be: each has a second.
     const silent = Array.from({ length: 32 }, () => answerTo(line.slice(0, -1)))
@@ -142,24 +148,23 @@ describe('what names the programs behind connections', () => {
     expect(await ask(socket)).toMatchObject(own)
   })
 
-  it('looks into so many questions within a second, and no more', async () => {
+  it('looks into so many questions within a window, and no more', async () => {
     const proxy = await listen()
-    serve(proxy.port)
+    // Longer than the test takes.
+    serve(proxy.port, { windowMs: 600_000 })
     const line = lineOf(await proxy.accepted(fromHere))
-    await answerTo(line)
-    const beganAtMs = performance.now()
-    let answered = 1
-    while (performance.now() - beganAtMs < 700)
-      for (const { text } of await Promise.all(Array.from({ length: 20 }, () => answerTo(line))))
+    const together = 20
+    let answered = 0
+    for (let asked = 0; asked < OWNERS_QUESTIONS_MAX + together; asked += together)
+      for (const { text } of await Promise.all(Array.from({ length: together }, () => answerTo(line))))
         if (text !== '') answered += 1
-    expect(answered).toBeGreaterThan(OWNERS_QUESTIONS_MAX / 2)
-    expect(answered).toBeLessThanOrEqual(OWNERS_QUESTIONS_MAX)
+    expect(answered).toBe(OWNERS_QUESTIONS_MAX)
   })
 
   it('ends once nobody asks, and who asks later waits for the next one', async () => {
     const proxy = await listen()
     const line = lineOf(await proxy.accepted(fromHere))
-    const first = serve(proxy.port, 300)
+    const first = serve(proxy.port, { idleMs: 300 })
     expect((await answerTo(line)).text).toContain('"uid"')
     await once(first, 'exit')
     expect(first.exitCode).toBe(0)
@@ -216,10 +221,9 @@ describe.skipIf(mustSkipFor(['linux', 'root', 'setpriv']))(
       for (const uid of [0, NODE_USER + 10]) {
         const socket = await proxy.accepted(dialledBy(uid))
         await expect.poll(() => ask(socket), { timeout: PATIENCE_MS }).toMatchObject({ uid, executable })
-        const asNode = vi.spyOn(process, 'getuid').mockReturnValue(NODE_USER)
+        vi.spyOn(process, 'getuid').mockReturnValue(NODE_USER)
         const seen = await new KernelSocketOwners({ ask }).ownerOf(socket)
         const alone = await new KernelSocketOwners({ ask: async () => undefined }).ownerOf(socket)
-        asNode.mockRestore()
         expect(seen).toMatchObject({ uid, executable })
         expect(alone?.uid).toBe(uid)
       }
@@ -242,7 +246,7 @@ describe('a node that asks', () => {
       await once(server, 'listening')
       const beganAtMs = performance.now()
       expect(await askOwner(socket, at), String(answer).slice(0, 20)).toBe(undefined)
-      expect(performance.now() - beganAtMs).toBeLessThan(2000)
+      expect(performance.now() - beganAtMs).toBeLessThan(10_000)
     }
     expect(await askOwner(socket, join(folder, 'nothing.sock'))).toBe(undefined)
   })
@@ -250,7 +254,7 @@ describe('a node that asks', () => {
   it('believes no answer about another user than the kernel’s', async () => {
     const { accepted } = await listen()
     const socket = await accepted(fromHere)
-    const asNode = vi.spyOn(process, 'getuid').mockReturnValue(NODE_USER)
+    vi.spyOn(process, 'getuid').mockReturnValue(NODE_USER)
     const told = { executable: '/usr/bin/dockerd', unit: 'docker.service' }
     const ownerSaid = (uid: number) =>
       new KernelSocketOwners({ ask: async () => ({ uid, ...told }) }).ownerOf(socket)
@@ -258,6 +262,5 @@ describe('a node that asks', () => {
     expect(await ownerSaid(own.uid + 1)).not.toMatchObject(told)
     const unasked = new KernelSocketOwners({ ask: () => expect.unreachable() })
     expect(await unasked.ownerOf(socket, { mayAsk: false })).toMatchObject({ uid: own.uid })
-    asNode.mockRestore()
   })
 })

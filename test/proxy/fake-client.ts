@@ -113,7 +113,11 @@ export class FakeClient implements Client {
       },
       peers: { connected: 4, refused: 1, unreachable: 2, events: { refused: 5, unreachable: 6 } },
       held: { blobs: 1, bytes: 10, bytesMax: 100, pinnedBytes: 0, evictions: 7 },
-      moved: { bytesFromRegistry: 3, bytesFromPeers: 7, bytesFromCache: 11, bytesToPeers: 5 },
+      moved: {
+        ...{ bytesFromRegistry: 3, bytesFromPeers: 7, bytesFromNear: 4, bytesFromFar: 2 },
+        ...{ bytesFromCache: 11, bytesToPeers: 5 },
+      },
+      location: { zone: 'east', rack: '' },
     }
   }
 

@@ -88,6 +88,7 @@ describe.skipIf(mustSkipPostgres())('the state of a tracker', () => {
     await reading.close()
     const target = nodeOf(revoked)
     await cluster.admin('/admin/v1/revocations', { cluster: cluster.id, node: target })
+    // Long enough for the other node to hear of it, and to write it down.
     await new Promise((resolve) => setTimeout(resolve, 2_000))
 
     await cluster.stopTracker()

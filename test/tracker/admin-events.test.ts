@@ -2,16 +2,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { EVENT_STREAMS_MAX } from '../../tracker/admin/event-stream.ts'
 import { EVENTS_PER_LOOK_MAX } from '../../tracker/admin/follow.ts'
 import { type AdminWorld, startAdminWorld } from './admin-world.ts'
-import type { TestCaller } from './test-tracker.ts'
 
 const PATH = '/admin/v1/events'
 
 describe('events of the admin API', () => {
   let world: AdminWorld
-  let callers: TestCaller[]
   beforeAll(async () => {
     world = await startAdminWorld()
-    callers = []
   })
   afterAll(() => world.close())
 
@@ -21,7 +18,6 @@ describe('events of the admin API', () => {
     path = PATH,
   ) => {
     const caller = world.admin()
-    callers.push(caller)
     try {
       return await caller.stream(path, headers, isEnough)
     } finally {
@@ -30,9 +26,13 @@ describe('events of the admin API', () => {
   }
 
   it('tell what is done, in order, and go on where a reader stopped', async () => {
-    const reading = follow((text) => text.includes('"target":"second"'))
+    const begun = Promise.withResolvers<void>()
+    const reading = follow((text) => {
+      begun.resolve()
+      return text.includes('"target":"second"')
+    })
     // The stream begins with what there is now.
-    await follow(() => true)
+    await begun.promise
     await world.newToken('first', 'reader')
     await world.newToken('second', 'reader')
     const { body } = await reading
@@ -90,6 +90,6 @@ describe('events of the admin API', () => {
     })
     for (const caller of readers) await caller.close()
     await Promise.all(streams)
-    await expect.poll(async () => (await follow(() => true)).status).toBe(200)
+    await expect.poll(async () => (await follow(() => true)).status, { timeout: 10_000 }).toBe(200)
   })
 })

@@ -53,6 +53,16 @@ describe('nodes in the admin API', () => {
     },
   )
 
+  it.each([
+    ['pulls.list', { cursor: 'never 0123' }],
+    ['pulls.list', { cursor: '1e400 0123' }],
+    ['pulls.list', { registry: 'a\u0000b' }],
+    ['images.list', { registry: '\u0000' }],
+    ['audit.list', { actor: 'a\u0000' }],
+  ] as const)('are not looked for by what no database takes: %s %j', async (name, input) => {
+    expect(codeOf(await world.socket(name, input))).toBe('INVALID_INPUT')
+  })
+
   it('have labels, by which they are found, also after a restart', async () => {
     const [one, two] = nodes as [TestNode, TestNode]
     await world.socket('nodes.label', { ...of(one), labels: { zone: 'a', rack: '1' } })

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { ADMIN_CALLER_BOUNDS } from '../../tracker/admin/callers.ts'
 import { ADMIN_TOKENS_MAX } from '../../tracker/authority/admin-tokens.ts'
 import { type AdminWorld, startAdminWorld } from './admin-world.ts'
 import type { Answer } from './test-tracker.ts'
@@ -75,7 +76,7 @@ describe("an administrator's token", () => {
     expect([await asked({}), await asked({ authorization })]).toEqual(['CLUSTER_UNKNOWN', 'ROLE_TOO_LOW'])
   })
 
-  it('is not found by guessing: failed logins of an address are bounded, and cost the socket and certificates nothing', async () => {
+  it('is not found by guessing: failed logins of an address are bounded, and lock nobody out', async () => {
     const guesses = ['', 'Basic YTpi', 'Bearer', 'Bearer x', `Bearer SHOALADMIN-1-${'A'.repeat(43)}`]
     const remote = world.remoteAdmin({ ca: (await world.adminIdentity()).ca })
     const guess = async (authorization: string) =>
@@ -83,12 +84,59 @@ describe("an administrator's token", () => {
     const codes = new Set<string>()
     for (let round = 0; round < 7; round++) for (const one of guesses) codes.add(await guess(one))
     expect([...codes]).toEqual(['LOGIN_REFUSED', 'REQUESTS_TOO_MANY'])
-    expect(await ask(world.tokens.reader)).toBe('REQUESTS_TOO_MANY')
+    expect(await ask(world.tokens.reader)).toBe('done')
     const certified = world.remoteAdmin(await world.adminIdentity())
     expect(codeOf(await certified.request('GET', '/admin/v1/clusters'))).toBe('done')
     expect(codeOf(await world.socket('clusters.list', {}))).toBe('done')
+    const nobody = async () => codeOf(await remote.request('GET', '/admin/v1/clusters'))
+    expect(await nobody()).toBe('REQUESTS_TOO_MANY')
     world.clockOffsetMs = 60_000
+    expect(await nobody()).toBe('LOGIN_REQUIRED')
+  })
+
+  it('has a bounded number of requests and streams, so that the lowest role leaves room for others', async () => {
+    const { ca } = await world.adminIdentity()
+    const caller = world.remoteAdmin({ ca })
+    const authorization = `Bearer ${world.tokens.reader}`
+    const begun = Promise.withResolvers<void>()
+    let open = 0
+    const streams = Array.from({ length: ADMIN_CALLER_BOUNDS.requestsConcurrentMax }, () =>
+      world.remoteAdmin({ ca }).stream('/admin/v1/events', { authorization }, (text) => {
+        if (text.startsWith('event: fleet') && !text.includes('alive')) open += 1
+        if (open === ADMIN_CALLER_BOUNDS.requestsConcurrentMax) begun.resolve()
+        return text.includes('"target":"enough"')
+      }),
+    )
+    await begun.promise
+    const more = await caller.request('GET', '/admin/v1/clusters', undefined, { authorization })
+    expect(codeOf(more)).toBe('REQUESTS_TOO_MANY')
+    expect(codeOf(await world.withToken(world.tokens.operator, 'clusters.list'))).toBe('done')
+    await world.newToken('enough', 'reader')
+    await Promise.all(streams)
     expect(await ask(world.tokens.reader)).toBe('done')
+  })
+
+  it('of the lowest role shows no password among the settings', async () => {
+    await world.restart({ upstreamProxy: 'http://shoal:hunter2@127.0.0.1:9' })
+    const { settings } = (await world.withToken(world.tokens.reader, 'settings.list')).body
+    const [shown] = settings.filter(({ name }: { name: string }) => name === 'upstreamProxy')
+    expect(shown.value).toMatch(/^http:\/\/.*@127\.0\.0\.1:9$/)
+    expect(JSON.stringify(settings)).not.toContain('hunter2')
+  })
+
+  it('is no certificate, which a browser shows whichever page asks', async () => {
+    const remote = world.remoteAdmin(await world.adminIdentity())
+    const asked = async (site: string) =>
+      codeOf(
+        await remote.request('POST', '/admin/v1/admin-authorities/withdrawal', undefined, {
+          'sec-fetch-site': site,
+        }),
+      )
+    expect([await asked('cross-site'), await asked('same-site'), await asked('same-origin')]).toEqual([
+      'CERTIFICATE_REFUSED',
+      'CERTIFICATE_REFUSED',
+      'ROTATION_NONE',
+    ])
   })
 
   it('that is right costs no failed login, however often it is shown', async () => {

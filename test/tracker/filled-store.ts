@@ -28,7 +28,14 @@ export async function fillStore(store: Store): Promise<void> {
   await store.addAuthority(CLUSTER, { ...authority, certificatePem: 'newer' }, { forgetsNodes: false }, AUDIT)
   const times = { joinedAtMs: 1, renewedAtMs: 2 }
   await store.putNode({ cluster: CLUSTER, node: NODE, address: '10.0.0.1', ...times, wire: 2 }, AUDIT)
-  const adminToken = { name: 'n', role: 'reader' as const, hash: 'h', createdAtMs: 1, endsAtMs: 2 }
+  const adminToken = {
+    name: 'n',
+    role: 'reader' as const,
+    hash: 'h',
+    createdAtMs: 1,
+    endsAtMs: 2,
+    sealed: key,
+  }
   await store.putAdminToken(adminToken, AUDIT)
   await store.putLabels({ cluster: CLUSTER, node: NODE }, { zone: 'a' }, AUDIT)
   await store.putPause({ cluster: CLUSTER, node: null, atMs: 3 }, AUDIT)

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { StoreConflictError, StoreUnavailableError } from '../../tracker/errors.ts'
 import { GATHERED_AT_ONCE_MAX, GATHERED_MAX, Gathered } from '../../tracker/store/postgres/gathered.ts'
@@ -6,18 +6,20 @@ import { GATHERED_AT_ONCE_MAX, GATHERED_MAX, Gathered } from '../../tracker/stor
 describe('questions that are asked together', () => {
   it('are one statement if they come in one turn, or while others are on their way', async () => {
     const groups: number[][] = []
+    const answered = Promise.withResolvers<void>()
     const gathered = new Gathered(async (questions: number[]) => {
       groups.push(questions)
-      await delay(20)
+      await answered.promise
       return questions.map((question) => question * 2)
     })
     const first = Promise.all([1, 2, 3].map((question) => gathered.ask(question)))
-    await delay(5)
+    await turn()
     const later: Promise<number>[] = []
     for (const question of [4, 5, 6, 7]) {
       later.push(gathered.ask(question))
-      await delay(1)
+      await turn()
     }
+    answered.resolve()
     expect(await first).toEqual([2, 4, 6])
     expect(await Promise.all(later)).toEqual([8, 10, 12, 14])
     expect(groups).toEqual([[1, 2, 3], [4], [5, 6, 7]])
@@ -31,7 +33,8 @@ describe('questions that are asked together', () => {
       running += 1
       runningMost = Math.max(runningMost, running)
       largest = Math.max(largest, questions.length)
-      await delay(2)
+      // Until the next ones have begun.
+      for (let turns = 0; turns <= GATHERED_AT_ONCE_MAX; turns += 1) await turn()
       running -= 1
       return questions
     })

@@ -7,7 +7,7 @@ import type { TrackersNews } from '../../tracker/store/changes.ts'
 import type { MemoryChange } from '../../tracker/store/memory.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { MEET_PATIENCE_MS, OtherTrackers, PRESENCES_TOLD_MAX } from '../../tracker/swarm/other-trackers.ts'
-import { PeerTables } from '../../tracker/swarm/peer-table.ts'
+import { PeerTables } from '../../tracker/swarm/peer-tables.ts'
 
 const CLUSTER = `c${'1'.repeat(16)}` as ClusterId
 const SWARM = 'a'.repeat(40) as SwarmId
@@ -43,7 +43,18 @@ beforeEach(async () => {
 })
 
 const presence = (node: NodeId, changes = {}) => ({
-  ...{ cluster: CLUSTER, node, address: '10.0.0.2', port: 7, wire: 2, holds, tracker: 'other', ...changes },
+  ...{
+    cluster: CLUSTER,
+    node,
+    address: '10.0.0.2',
+    port: 7,
+    wire: 2,
+    zone: '',
+    rack: '',
+    holds,
+    tracker: 'other',
+    ...changes,
+  },
 })
 const beat = (node: NodeId) => {
   const contact = { node, address: '10.0.0.1', port: 7, wire: 2 }

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { HOLDERS_NEWS_MAX, HOLDERS_TOLD_MAX } from '../../core/holders-api.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { HOLDERS_TOLD_AGAIN_MS } from '../../tracker/swarm/holder-news.ts'
-import { PeerTable, PeerTables } from '../../tracker/swarm/peer-table.ts'
+import { PeerTable } from '../../tracker/swarm/peer-table.ts'
+import { PeerTables } from '../../tracker/swarm/peer-tables.ts'
 
 const TTL_MS = 100
 const nodeAt = (index: number) => String(index).padStart(40, '0') as NodeId

@@ -70,7 +70,7 @@ describe.skipIf(isSkipped)('trackers behind a pooler in transaction mode', () =>
     await here.watch((what) => heard.push(what))
     heard.length = 0
     await there.putPause({ cluster: CLUSTER, node: null, atMs: 1 }, AUDIT)
-    await expect.poll(() => heard, { timeout: 2_000 }).toContain('pauses')
+    await expect.poll(() => heard, { timeout: 10_000 }).toContain('pauses')
     const swarms = Array.from({ length: 40 }, (_, at) => at.toString(16).padStart(40, '0') as SwarmId)
     const of = {
       cluster: CLUSTER,

@@ -11,7 +11,7 @@ import {
   PORT_RETRY_MS_MAX,
   type PortTrial,
 } from '../../tracker/handout/port-retries.ts'
-import { PeerTables } from '../../tracker/swarm/peer-table.ts'
+import { PeerTables } from '../../tracker/swarm/peer-tables.ts'
 import {
   dialPort,
   PORT_TRIALS_AT_ONCE_MAX,

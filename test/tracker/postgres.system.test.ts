@@ -195,16 +195,16 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     const audit = { atMs: 1, actor: 'a', action: 'b', cluster: CLUSTER, target: 'c' }
     const pause = () => there.putPause({ cluster: CLUSTER, node: null, atMs: 1 }, audit)
     await pause()
-    await expect.poll(() => heard.at(-1), { timeout: 2_000 }).toBe('pauses')
+    await expect.poll(() => heard.at(-1), { timeout: 10_000 }).toBe('pauses')
     heard.length = 0
     const { server } = database
     const kill = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '${LISTENER}'`
     expect((await server.sql(kill)).trim()).toBe('1')
     // What was missed is unknown: everything is read again.
-    await expect.poll(() => heard.length, { timeout: 3_000 }).toBe(STORE_CHANGES.length)
+    await expect.poll(() => heard.length, { timeout: 10_000 }).toBe(STORE_CHANGES.length)
     heard.length = 0
     await there.removePause({ cluster: CLUSTER, node: null }, audit)
-    await expect.poll(() => heard, { timeout: 2_000 }).toEqual(['pauses'])
+    await expect.poll(() => heard, { timeout: 10_000 }).toEqual(['pauses'])
     for (const store of [here, there]) await store.close()
   })
 
@@ -225,7 +225,7 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     const registry = 'registry.example.com' as RegistryHost
     for (let time = 0; time < 2; time += 1) await here.putRegistryNotOpen(registry)
     expect(await there.registriesNotOpen()).toEqual([registry])
-    await expect.poll(() => heard, { timeout: 2_000 }).toContain('registriesNotOpen')
+    await expect.poll(() => heard, { timeout: 10_000 }).toContain('registriesNotOpen')
     const of = { cluster: CLUSTER, registry, digest: acceptance.digest, bytes: 5 }
     const [one, two, three] = ['1', '2', '3'].map((digit) => digit.repeat(40) as SwarmId) as [
       SwarmId,

@@ -3,6 +3,8 @@ import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { confirmRestoreCommand } from '../../certs-tool/commands/confirm-restore.ts'
+import { runCommand } from '../../cli/run-command.ts'
 import { STORE_FILE } from '../../tracker/store/open-store.ts'
 import { SqliteDatabase } from '../../tracker/store/sqlite-database.ts'
 import { dumpSqlite, fillSqlite } from '../../tracker/store/sqlite-dump.ts'
@@ -109,6 +111,27 @@ it('a node that was revoked after the backup gets nothing before the confirmatio
   expect(await confirm()).toMatchObject({ status: 404, body: { error: { code: 'RESTORE_NONE' } } })
 })
 
+it('the command shows what was learned, changes nothing until it is given without --show, and then confirms', async () => {
+  const before = await backup()
+  await revoke({ node: revoked.node })
+  const copies = await carried(honest)
+  await restore(before)
+  await honest.heartbeat({ copies })
+  const command = (...flags: string[]) =>
+    runCommand(
+      ['shoal', 'tracker', 'confirm-restore'],
+      confirmRestoreCommand,
+      ['--data-dir', world.dataDir, ...flags],
+      {} as never,
+    )
+  const shown = await command('--show')
+  expect(shown).toContain('It grants nothing yet.')
+  expect(shown).toMatch(new RegExp(`revoked since: node ${revoked.node}, .* UTC, from one node$`, 'm'))
+  expect((await report()).isGranting).toBe(false)
+  expect(await command()).toContain('Revocations put into force: 1.')
+  expect(await command()).toContain('It was confirmed, and grants.')
+})
+
 it('a restored tracker believes no copy that it did not sign, and none from before its backup', async () => {
   // Made and cleared before the backup.
   await revoke({ node: other.node })
@@ -128,7 +151,8 @@ it('a restored tracker believes no copy that it did not sign, and none from befo
   const changed = Buffer.from(JSON.stringify({ ...statement, target: honest.node })).toString('base64url')
   const forged = [`${changed}.${signature}`, `${changed}.`, changed, '', '..', 'x.y', `${text}.${signature}.`]
   await honest.heartbeat({ copies: [...forged, ...old, ...foreign] })
-  await other.heartbeat({ copies: [right, right] })
+  // One copy, however it is spelled.
+  await other.heartbeat({ copies: [right, right, `${right}=`, `${right}\n`, right!.replace('.', '=.')] })
   const [{ nodesHeard, learned }] = (await report()).clusters
   expect(nodesHeard).toBe(2)
   expect(learned).toEqual([expect.objectContaining({ target: revoked.node, nodes: 1 })])
@@ -151,6 +175,28 @@ it('a pull that was revoked bars its user again, whose name no node is told', as
   const again = await other.pull({ credential: { scheme: 'bearer', token: world.token({ sub: 'mallory' }) } })
   expect(again).toMatchObject({ status: 403, body: { error: { code: 'SUBJECT_REVOKED' } } })
   expect((await other.pull()).status).toBe(200)
+})
+
+it('what an administrator cleared stays cleared, also when another node brings another copy of it', async () => {
+  const pull = (await revoked.pull()).body
+  const before = await backup()
+  await revoke({ pull: pull.pull })
+  const [one] = await carried(honest)
+  // It seals anew whom the revocation bars.
+  await world.restart()
+  for (const node of [honest, other, revoked]) await node.present(node.identity)
+  const [two] = await carried(other)
+  expect(two).not.toBe(one)
+  await restore(before)
+  await confirm({ isUnheard: true })
+  await honest.heartbeat({ copies: [one] })
+  const revocations = async () =>
+    (await world.admin().request('GET', '/admin/v1/revocations')).body.revocations
+  const inForce = await revocations()
+  expect(inForce).toMatchObject([{ kind: 'pull', target: pull.pull }])
+  await world.admin().request('DELETE', `/admin/v1/revocations/${inForce[0].sequence}`)
+  await other.heartbeat({ copies: [two] })
+  expect(await revocations()).toEqual([])
 })
 
 it('is not confirmed before a node was heard, unless the operator says so; and asks late nodes for a day', async () => {

@@ -1,9 +1,11 @@
-import { generateKeyPairSync } from 'node:crypto'
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { batchKeyToRaw } from '../../core/hash-batch.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
+import { type AdminWorld, startAdminWorld } from './admin-world.ts'
 import { LAYER, SMALL, startWorld, type TestCluster, type World } from './test-tracker.ts'
 
 const made = async () =>
@@ -59,6 +61,65 @@ describe('who writes rows of the store without its unlock key', () => {
   it('and a store that nobody touched opens', async () => {
     await world.restart()
     expect((await world.admin().request('GET', '/admin/v1/clusters')).status).toBe(200)
+  })
+})
+
+describe('who writes rows of administrators', () => {
+  let world: AdminWorld
+  beforeEach(async () => {
+    world = await startAdminWorld()
+    await world.tracker.close()
+  })
+  afterEach(() => world.close())
+
+  const write = (sql: string) => {
+    const database = new DatabaseSync(join(world.dataDir, 'tracker.sqlite'))
+    expect(database.prepare(sql).run().changes).toBe(1)
+    database.close()
+  }
+  const standing = async (token: string) => {
+    const { status, body } = await world.withToken(token, 'self.show')
+    return status === 200 ? body.role : body.error.code
+  }
+
+  it.each([
+    ['without a seal', 'NULL'],
+    ['with the seal of another row', "(SELECT sealed FROM admin_tokens WHERE name = 'the-admin')"],
+    ['with a seal of something else', '(SELECT sealed_key FROM authorities LIMIT 1)'],
+  ])('makes himself no administrator, %s; the token can be withdrawn', async (_, seal) => {
+    const token = `SHOALADMIN-1-${randomBytes(32).toString('base64url')}`
+    const hash = createHash('sha256').update(token).digest('hex')
+    write(
+      `INSERT INTO admin_tokens VALUES ('mallory', 'admin', '${hash}', 1, ${Date.now() + 3_600_000}, ${seal})`,
+    )
+    await world.restart()
+    expect(await standing(token)).toBe('LOGIN_REFUSED')
+    expect(await standing(world.tokens.admin)).toBe('admin')
+    expect(world.logged()).toContain('"code":"UNSEAL"')
+    expect((await world.socket('adminTokens.withdraw', { name: 'mallory' })).status).toBe(200)
+  })
+
+  it.each([
+    ['raises no role', "role = 'admin'"],
+    ['makes no token last longer', 'ends_at_ms = ends_at_ms + 1'],
+  ])('%s: the token ends', async (_, change) => {
+    write(`UPDATE admin_tokens SET ${change} WHERE name = 'the-reader'`)
+    await world.restart()
+    expect(await standing(world.tokens.reader)).toBe('LOGIN_REFUSED')
+    expect(await standing(world.tokens.operator)).toBe('operator')
+  })
+
+  it('stops no change of the key, after which tokens go on', async () => {
+    write(
+      `INSERT INTO admin_tokens SELECT 'mallory', role, 'x', 1, 2, substr(sealed, 2) FROM admin_tokens LIMIT 1`,
+    )
+    write(`INSERT INTO token_keys VALUES ('x', '{}', 1, 2, NULL, x'00')`)
+    await world.restart()
+    const unlockKey = readFileSync(world.config.unlockKeyFile!, 'utf8').trim()
+    expect((await world.socket('keys.reseal', { unlockKey })).status).toBe(200)
+    expect(await standing(world.tokens.reader)).toBe('reader')
+    await world.restart()
+    expect(await standing(world.tokens.reader)).toBe('reader')
   })
 })
 

@@ -109,7 +109,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     afterEach(() => store.close())
 
     it('keeps tokens of administrators by name; a name is free again when its token ended or was removed', async () => {
-      const token = { name: 'b', role: 'reader' as const, hash: 'h1', createdAtMs: 10, endsAtMs: 20 }
+      const sealed = Buffer.from([0, 255])
+      const token = { name: 'b', role: 'reader' as const, hash: 'h1', createdAtMs: 10, endsAtMs: 20, sealed }
       expect(await store.putAdminToken(token, audit('made'))).toBe(true)
       expect(await store.putAdminToken({ ...token, name: 'a', hash: 'h2' }, audit('made'))).toBe(true)
       expect(await store.putAdminToken({ ...token, hash: 'h3', createdAtMs: 19 }, audit('again'))).toBe(false)
@@ -117,7 +118,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         ['a', 'h2'],
         ['b', 'h1'],
       ])
-      const next = { name: 'b', role: 'admin' as const, hash: 'h4', createdAtMs: 20, endsAtMs: 30 }
+      const others = { createdAtMs: 20, endsAtMs: 30, sealed: null }
+      const next = { name: 'b', role: 'admin' as const, hash: 'h4', ...others }
       expect(await store.putAdminToken(next, audit('again'))).toBe(true)
       expect(await store.adminTokens()).toContainEqual(next)
       expect(await store.removeAdminToken('a', audit('removed'))).toBe(true)
@@ -708,6 +710,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     it('keeps what the tracker remembers, each as it was last, until it ends', async () => {
       const one = {
         wire: 2,
+        zone: 'east',
+        rack: 'r1',
         ...{ cluster: RED, node: ONE, address: '10.0.0.1', port: 7 },
         holds: [
           { swarm: SWARM, isSeed: true },

@@ -2,10 +2,17 @@ import { describe, expect, it } from 'vitest'
 import { digestFromHex } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
+import { StoreConflictError } from '../../tracker/errors.ts'
 import { farHalf, firstFreeRun } from '../../tracker/handout/leases.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { emptyChange } from '../../tracker/store/store.ts'
-import { PIECES_CACHED_MAX, SWARM_TRUSTED_MS, SwarmCache } from '../../tracker/swarm/swarm-cache.ts'
+import {
+  PIECES_CACHED_MAX,
+  SAVE_ATTEMPTS_MAX,
+  SAVE_PAUSE_MS_MAX,
+  SWARM_TRUSTED_MS,
+  SwarmCache,
+} from '../../tracker/swarm/swarm-cache.ts'
 import type { SwarmState } from '../../tracker/swarm/swarm-state.ts'
 import { hashesOf, LAYER, LAYER_PIECES } from './test-tracker.ts'
 
@@ -45,6 +52,47 @@ describe('two trackers on one store', () => {
     const { lease, firstPiece } = leases[0]!
     await caches[1]!.step(cluster, swarm, (state) => publishPiece(state, ONE, lease, firstPiece))
     expect(await caches[0]!.step(cluster, swarm, (state) => state.isPublished(firstPiece))).toBe(true)
+    await store.close()
+  })
+})
+
+describe('a step that another tracker outdoes', () => {
+  class OutdoneStore extends SqliteStore {
+    outdone = 0
+    override async saveSwarm(...step: Parameters<SqliteStore['saveSwarm']>): Promise<void> {
+      if (this.outdone <= 0) return await super.saveSwarm(...step)
+      this.outdone -= 1
+      throw new StoreConflictError('another version')
+    }
+  }
+
+  it('is tried again after growing pauses, and succeeds with the last attempt', async () => {
+    const store = new OutdoneStore(':memory:')
+    const cache = new SwarmCache(store, Date.now, () => 0.5)
+    store.outdone = SAVE_ATTEMPTS_MAX - 1
+    const beganMs = performance.now()
+    expect(await cache.open(IDENTITY, (state) => takeLease(state, ONE, 'mine'))).toMatchObject({
+      lease: 'mine',
+    })
+    const tookMs = performance.now() - beganMs
+    expect(tookMs).toBeGreaterThan(((SAVE_ATTEMPTS_MAX - 7) * SAVE_PAUSE_MS_MAX) / 2)
+    expect(tookMs).toBeLessThan(SAVE_ATTEMPTS_MAX * SAVE_PAUSE_MS_MAX)
+    await store.close()
+  })
+
+  it('is refused as busy after the last attempt; one that changes nothing is not, and the swarm goes on', async () => {
+    const store = new OutdoneStore(':memory:')
+    const cache = new SwarmCache(store, Date.now, () => 0)
+    const { cluster, swarm } = IDENTITY
+    store.outdone = SAVE_ATTEMPTS_MAX
+    const taken = cache.open(IDENTITY, (state) => takeLease(state, ONE, 'mine'))
+    await expect(taken).rejects.toMatchObject({ code: 'SWARM_BUSY' })
+    store.outdone = SAVE_ATTEMPTS_MAX
+    expect(await cache.step(cluster, swarm, (state) => state.leases.isRunning('mine', 0))).toBe(false)
+    store.outdone = 0
+    expect(await cache.step(cluster, swarm, (state) => takeLease(state, TWO, 'next'))).toMatchObject({
+      firstPiece: 0,
+    })
     await store.close()
   })
 })

@@ -70,7 +70,7 @@ it('a tracker shows nodes and administrators the certificates that replaced the 
     writeFileSync(world.config.tlsCertFile, second.cert)
     writeFileSync(world.config.tlsKeyFile, second.key)
     vi.advanceTimersByTime(TLS_FILES_LOOK_MS)
-    await vi.waitFor(async () => expect(await shownAt(adminAddress.port, second.ca)).toBe('verified'))
+    await vi.waitFor(async () => expect(await shownAt(adminAddress.port, second.ca)).toBe('verified'), 10_000)
     expect(await shownAt(address.port, second.ca)).toBe('verified')
     expect(await shownAt(adminAddress.port, first.ca)).not.toBe('verified')
   } finally {

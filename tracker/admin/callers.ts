@@ -11,10 +11,17 @@ import { type AdminAuthorities, shortOf } from './admin-authority.ts'
 /** Who asks the admin API, and what they may. */
 
 /**
- * Logins of one network that may fail: 32 at once, then one in 6 seconds. A token has 256 random bits, so this bounds the
- * work and the log, not the chance of a guess.
+ * Logins of one network that may fail: 32 at once, then one in 6 seconds. A token has 256 random bits, so this bounds the log,
+ * not the chance of a guess; and whoever fails beside an administrator, behind one balancer, does not lock him out.
  */
 const FAILED_LOGIN_BOUNDS = { requestsPerSecondMax: 1 / 6, requestsBurstMax: 32, requestsConcurrentMax: 0 }
+
+/** Requests of one administrator over TLS: a script may label a thousand nodes, and a dashboard may not hold all streams. */
+export const ADMIN_CALLER_BOUNDS = {
+  requestsPerSecondMax: 50,
+  requestsBurstMax: 1000,
+  requestsConcurrentMax: 16,
+}
 
 export interface AdminCaller {
   /** For the audit log. */
@@ -33,12 +40,19 @@ export class RemoteCallers {
   readonly #tokens: AdminTokens
   readonly #nowMs: () => number
   readonly #failures: RequestLimits
+  readonly #requests: RequestLimits
 
   constructor(parts: { admins: AdminAuthorities; adminTokens: AdminTokens; nowMs(): number; log: Logger }) {
     this.#admins = parts.admins
     this.#tokens = parts.adminTokens
     this.#nowMs = parts.nowMs
     this.#failures = new RequestLimits(FAILED_LOGIN_BOUNDS, parts.log)
+    this.#requests = new RequestLimits(ADMIN_CALLER_BOUNDS, parts.log)
+  }
+
+  /** Counts a request. @returns a function that ends it; call it once @throws TooManyRequestsError */
+  enter({ name }: AdminCaller): () => void {
+    return this.#requests.enter(name, this.#nowMs())
   }
 
   /**
@@ -47,20 +61,20 @@ export class RemoteCallers {
    */
   of(request: FastifyRequest): AdminCaller {
     const { authorization } = request.headers
-    return authorization === undefined ? this.#certified(request) : this.#bearer(request, authorization)
+    try {
+      return authorization === undefined ? this.#certified(request) : this.#bearer(authorization)
+    } catch (refusal) {
+      this.#failures.enter(networkOf(plainAddress(request.ip)), this.#nowMs())()
+      throw refusal
+    }
   }
 
-  #bearer(request: FastifyRequest, authorization: string): AdminCaller {
-    const network = networkOf(plainAddress(request.ip))
-    const nowMs = this.#nowMs()
-    // Counted before the look and given back after: whoever fails too often is not even looked at.
-    this.#failures.enter(network, nowMs)()
+  #bearer(authorization: string): AdminCaller {
     const [, token] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
-    const found = token === undefined ? undefined : this.#tokens.find(token, nowMs)
+    const found = token === undefined ? undefined : this.#tokens.find(token, this.#nowMs())
     if (found === undefined) {
       throw new RefusedError('LOGIN_REFUSED', 'there is no such token, or it has ended or was withdrawn')
     }
-    this.#failures.giveBack(network)
     return { name: `token ${found.name}`, role: found.role, endsAtMs: found.endsAtMs }
   }
 
@@ -69,6 +83,9 @@ export class RemoteCallers {
     const certificate = socket.getPeerX509Certificate()
     if (certificate === undefined) {
       throw new RefusedError('LOGIN_REQUIRED', 'a token or an administrator’s certificate is required')
+    }
+    if (isOfAnotherSite(request)) {
+      throw new RefusedError('CERTIFICATE_REFUSED', 'a page of another site may not use this certificate')
     }
     const endsAtMs = certificate.validToDate.getTime()
     // TLS has already checked that it is for clients, and the chain at that time.
@@ -80,6 +97,14 @@ export class RemoteCallers {
     }
     return { name: `admin ${shortOf(certificate)}`, role: 'admin', endsAtMs }
   }
+}
+
+/**
+ * A browser shows an administrator's certificate to this listener whichever page asks (Fetch Metadata §2.3). A token is sent
+ * by nobody who does not have it.
+ */
+function isOfAnotherSite({ headers }: FastifyRequest): boolean {
+  return headers['sec-fetch-site'] === 'cross-site' || headers['sec-fetch-site'] === 'same-site'
 }
 
 /** @throws RefusedError ROLE_TOO_LOW */

@@ -6,9 +6,9 @@ import { TooManyRequestsError } from '../errors.ts'
 
 /** Bound of the streams that are open, of all administrators together. */
 export const EVENT_STREAMS_MAX = 32
-/** When to try again, if there is no room. */
+/** When a reader may try again, if all streams are open. */
 const RETRY_SECONDS = 5
-/** A reader that takes nothing for so long is cut off. */
+/** A reader of events that takes nothing for this time is cut off. */
 const READER_PATIENCE_MS = 30_000
 
 interface Told {

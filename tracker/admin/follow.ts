@@ -2,11 +2,11 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { ReturnedFor } from '../../core/admin-api/calls.ts'
 import type { AdminParts } from './handler.ts'
 
-/** What happens, as it happens. The audit log is where all trackers of a store write it, so that is what is read. */
+/** Events as they happen. All trackers of a store write them to its audit log, so they are read there. */
 
-/** How often a stream looks for what is new. */
+/** How often a stream of events looks for new ones. */
 export const EVENTS_LOOK_MS = 1_000
-/** Entries that one look sends; when there are more, a reader is told that some are missing. */
+/** Entries of the audit log that a stream of events sends at a time; when there are more, its reader is told that some are missing. */
 export const EVENTS_PER_LOOK_MAX = 500
 
 type Event = ReturnedFor<'events.follow'>

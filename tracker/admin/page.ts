@@ -1,8 +1,8 @@
 import { RefusedError } from '../errors.ts'
 
 /**
- * Parts of lists. A cursor is the key of the last entry that was shown, so that what is added or removed meanwhile neither
- * repeats an entry nor hides one.
+ * One answer of a list, and where the next one goes on. A cursor is the key of the last entry that was shown, so that what is
+ * added or removed meanwhile neither repeats an entry nor hides one.
  */
 
 /** No id, host or repository has one. */
@@ -26,5 +26,15 @@ export function cursorParts(cursor: string | undefined, count: number): string[]
   if (cursor === undefined) return []
   const parts = cursor.split(SEPARATOR)
   if (parts.length === count && parts.every((part) => /^[\x21-\x7e]+$/.test(part))) return parts
-  throw new RefusedError('INVALID_INPUT', 'cursor: not the `next` of an answer of this call')
+  throw notOurs()
+}
+
+/** A whole number in a cursor. @throws RefusedError INVALID_INPUT */
+export function cursorNumber(part: string): number {
+  if (/^\d{1,15}$/.test(part)) return Number(part)
+  throw notOurs()
+}
+
+function notOurs(): RefusedError {
+  return new RefusedError('INVALID_INPUT', 'cursor: not the `next` of an answer of this call')
 }

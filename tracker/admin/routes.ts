@@ -20,6 +20,8 @@ const DOCUMENT_PATH = '/admin/v1/openapi.json'
 export interface AdminRoutes {
   /** @throws RefusedError if the caller is not an administrator */
   callerOf(request: FastifyRequest): AdminCaller
+  /** Counts a request of the caller. @returns a function that ends it @throws TooManyRequestsError */
+  enter?(caller: AdminCaller): () => void
   /** On the socket: calls that are possible nowhere else have a route too. */
   isLocal: boolean
 }
@@ -27,7 +29,7 @@ export interface AdminRoutes {
 export function adminRoutes(
   app: FastifyInstance,
   parts: AdminParts,
-  { callerOf, isLocal }: AdminRoutes,
+  { callerOf, enter, isLocal }: AdminRoutes,
 ): void {
   const handlers = handlersOf(parts)
   const streams = new EventStreams()
@@ -35,6 +37,7 @@ export function adminRoutes(
     const caller = callerOf(request)
     checkRight(caller, CALLS[name].right)
     callers.set(request, caller)
+    return caller
   }
   for (const name of CALL_NAMES) {
     const { method, path, right, status, isStream, params, query, body, answer } = callOf(name)
@@ -45,7 +48,10 @@ export function adminRoutes(
     app.route({
       method,
       url: path,
-      onRequest: async (request) => admit(request, name),
+      onRequest: async (request, reply) => {
+        const caller = admit(request, name)
+        if (enter !== undefined) reply.raw.once('close', enter(caller))
+      },
       handler: async (request, reply) => {
         const input = {
           ...checked(params, request.params),

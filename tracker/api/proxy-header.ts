@@ -9,9 +9,9 @@ import { ProxyHeaderMalformedError, ProxyHeaderMissingError } from '../errors.ts
 
 const SIGNATURE = Buffer.from([0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a])
 const FIXED_BYTES = 16
-/** Bound of a header with its TLVs. Balancers send less than 300 bytes; the field could say 64 KiB. */
+/** Bound of a PROXY header with its TLVs, in bytes. Balancers send less than 300 bytes; the field could say 64 KiB. */
 export const PROXY_HEADER_BYTES_MAX = 1024
-/** How long a balancer may take for it: it sends it at once. */
+/** How long a balancer may take for its PROXY header, which it sends at once. */
 export const PROXY_HEADER_MS_MAX = 3_000
 
 /** High four bits: version; low four: command. */
@@ -72,8 +72,9 @@ function checkTlvs(tlvs: Buffer): void {
 function addressOf(family: number, addresses: Buffer): string {
   if (family === TCP4) return [...addresses.subarray(0, 4)].join('.')
   const groups = Array.from({ length: 8 }, (_, index) => addresses.readUInt16BE(index * 2))
-  const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff
-  const text = mapped
+  // Of IPv4, in IPv6's form (RFC 4291 §2.5.5.2).
+  const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff
+  const text = isMapped
     ? [...addresses.subarray(12, 16)].join('.')
     : groups.map((group) => group.toString(16)).join(':')
   return isIP(text) === 6 ? new URL(`http://[${text}]`).hostname.slice(1, -1) : text

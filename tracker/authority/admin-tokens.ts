@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
+import type { Logger } from 'pino'
 import type { Role } from '../../core/admin-api/call.ts'
-import { RefusedError } from '../errors.ts'
-import type { AdminTokenRecord } from '../store/admin-tokens.ts'
+import { RefusedError, UnsealError } from '../errors.ts'
+import type { AdminTokenRecord, SealedAdminToken } from '../store/admin-tokens.ts'
 import type { ActedBy, Store } from '../store/store.ts'
+import { placeOf, type Sealer } from './sealer.ts'
 
 /** Bound of the tokens of administrators. */
 export const ADMIN_TOKENS_MAX = 256
@@ -18,17 +20,34 @@ export interface NewAdminToken {
 /** What administrators see of a token: all but its hash. */
 export type AdminTokenLine = Omit<AdminTokenRecord, 'hash'>
 
-/** The tokens of administrators. Invariant: what is in memory is in the store. */
+const PLACE = placeOf('adminToken', '')
+
+interface Deps {
+  store: Store
+  sealer: Sealer
+  log: Pick<Logger, 'warn'>
+}
+
+/**
+ * The tokens of administrators. Invariant: what is in memory is in the store. Each row carries itself, sealed: whoever can
+ * write rows and has not the data key makes nobody an administrator, and raises no role.
+ */
 export class AdminTokens {
   readonly #store: Store
+  readonly #sealer: Sealer
+  readonly #log: Deps['log']
   #byHash = new Map<string, AdminTokenRecord>()
+  /** Names of rows that were logged as foreign. */
+  #foreign = new Set<string>()
 
-  private constructor(store: Store) {
+  private constructor({ store, sealer, log }: Deps) {
     this.#store = store
+    this.#sealer = sealer
+    this.#log = log
   }
 
-  static async load(store: Store): Promise<AdminTokens> {
-    const tokens = new AdminTokens(store)
+  static async load(deps: Deps): Promise<AdminTokens> {
+    const tokens = new AdminTokens(deps)
     await tokens.reload()
     return tokens
   }
@@ -57,9 +76,11 @@ export class AdminTokens {
     }
     const line = { name, role, createdAtMs: by.nowMs, endsAtMs: by.nowMs + validForSeconds * 1000 }
     const audit = auditOf(`admin token created (${role})`, name, by)
-    if (!(await this.#store.putAdminToken({ ...line, hash }, audit))) {
-      throw new RefusedError('ADMIN_TOKEN_EXISTS', `there is a token named ${name}`)
-    }
+    const isNew = await this.#sealer.inTurn(() => {
+      const sealed = this.#sealer.seal(PLACE, Buffer.from(textOf({ ...line, hash })))
+      return this.#store.putAdminToken({ ...line, hash, sealed }, audit)
+    })
+    if (!isNew) throw new RefusedError('ADMIN_TOKEN_EXISTS', `there is a token named ${name}`)
     await this.reload()
     return line
   }
@@ -73,12 +94,35 @@ export class AdminTokens {
 
   /** Takes up what is in the store, also what another tracker put there. */
   async reload(): Promise<void> {
-    this.#byHash = new Map((await this.#store.adminTokens()).map((token) => [token.hash, token]))
+    const rows = await this.#store.adminTokens()
+    const own = rows.filter((row) => this.#isOwn(row))
+    const foreign = rows.filter((row) => !own.includes(row)).map(({ name }) => name)
+    for (const name of foreign)
+      if (!this.#foreign.has(name))
+        this.#log.warn(
+          { code: 'UNSEAL', name },
+          'a token of an administrator in the store has no seal of this tracker, and does not count: withdraw it',
+        )
+    this.#foreign = new Set(foreign)
+    this.#byHash = new Map(own.map(({ sealed: _, ...token }) => [token.hash, token]))
+  }
+
+  #isOwn({ sealed, ...token }: SealedAdminToken): boolean {
+    try {
+      return sealed !== null && this.#sealer.open(PLACE, sealed).toString() === textOf(token)
+    } catch (error) {
+      if (error instanceof UnsealError) return false
+      throw error
+    }
   }
 
   #live(nowMs: number): AdminTokenRecord[] {
     return [...this.#byHash.values()].filter(({ endsAtMs }) => endsAtMs > nowMs)
   }
+}
+
+function textOf({ name, role, hash, createdAtMs, endsAtMs }: AdminTokenRecord): string {
+  return JSON.stringify([name, role, hash, createdAtMs, endsAtMs])
 }
 
 function auditOf(action: string, target: string, { actor, nowMs }: ActedBy) {

@@ -14,12 +14,12 @@ import {
 } from './revocation-copies.ts'
 import type { Revocations } from './revocations.ts'
 
-/** Nodes that were away are still asked for so long after a tracker grants again: longer, and they must join anyway. */
+/** How long after the confirmation of a backup nodes are asked for their copies. One that was away for longer must join again. */
 const ASKED_AFTER_MS = NODE_CERTIFICATE_SECONDS * 1000
-/** Bound of callers that are told apart by `noteForeign`. */
+/** Bound of counted callers whose certificate is of an unknown authority. */
 const FOREIGN_MAX = 1024
 
-/** What an operator sees before he lets the tracker grant again. */
+/** What an operator is shown before the tracker may grant again. */
 export interface RestoreReport extends RestoreRecord {
   isGranting: boolean
   clusters: {
@@ -107,15 +107,28 @@ export class Restored {
   /** Takes what a node carries. Copies that no key of the cluster signed count for nothing. */
   async hear(cluster: ClusterId, node: NodeId, copies: readonly string[]): Promise<void> {
     if (this.wantsFrom(cluster, node) === undefined) return
+    // At once: it is asked once, however many heartbeats it sends meanwhile.
+    this.#heard.add(`${cluster} ${node}`)
+    try {
+      await this.#learn(cluster, node, copies)
+    } catch (error) {
+      this.#heard.delete(`${cluster} ${node}`)
+      throw error
+    }
+  }
+
+  async #learn(cluster: ClusterId, node: NodeId, copies: readonly string[]): Promise<void> {
     const { store, nowMs } = this.#deps
-    const earlier = await this.#copiesOf(cluster)
-    const read = this.#read(cluster, [...copies, ...earlier.map(({ copy }) => copy)])
+    const earlier = (await this.#copiesOf(cluster)).map(({ copy }) => copy)
+    const read = await this.#read(cluster, [...copies, ...earlier])
     const told = new Map(copies.filter((copy) => read.has(copy)).map((copy) => [copyIdOf(copy), copy]))
     const fresh = await store.learn({ cluster, node, atMs: nowMs() }, told)
-    this.#heard.add(`${cluster} ${node}`)
     if (!this.isGranting) return
+    // What another copy told before is in force, or an administrator cleared it.
+    const known = new Set(revocationsIn(earlier.flatMap((copy) => read.get(copy) ?? [])).map(nameOf))
     const late = fresh.flatMap((id) => read.get(told.get(id)!) ?? [])
-    for (const { revocation } of this.#lost(late)) await this.#putInForce(revocation)
+    for (const { revocation } of this.#lost(late))
+      if (!known.has(nameOf(revocation))) await this.#putInForce(revocation)
   }
 
   /** @returns undefined where nothing was restored */
@@ -165,10 +178,7 @@ export class Restored {
 
   async #reportOf(cluster: ClusterId): Promise<RestoreReport['clusters'][number]> {
     const copies = await this.#copiesOf(cluster)
-    const statements = this.#read(
-      cluster,
-      copies.map(({ copy }) => copy),
-    )
+    const statements = await this.#statementsIn(cluster, copies)
     const nodesOf = (target: string) =>
       copies.reduce((sum, { copy, nodes }) => {
         const statement = statements.get(copy)
@@ -188,13 +198,8 @@ export class Restored {
   }
 
   async #lostIn(cluster: ClusterId) {
-    const copies = await this.#copiesOf(cluster)
-    return this.#lost([
-      ...this.#read(
-        cluster,
-        copies.map(({ copy }) => copy),
-      ).values(),
-    ])
+    const statements = await this.#statementsIn(cluster, await this.#copiesOf(cluster))
+    return this.#lost([...statements.values()])
   }
 
   /** Of what nodes brought, each revocation once that is newer than the backup and not in force. */
@@ -206,8 +211,11 @@ export class Restored {
       sequence < revocationsFrom + REVOCATIONS_GAP &&
       (endsAtMs === null || endsAtMs > this.#deps.nowMs()) &&
       !inForce.has(nameOf(it))
-    const revocations = statements.filter((it): it is CopiedRevocation => it.kind !== 'key')
-    const lost = new Map(revocations.filter(isLost).map((it) => [nameOf(it), it]))
+    const lost = new Map(
+      revocationsIn(statements)
+        .filter(isLost)
+        .map((it) => [nameOf(it), it]),
+    )
     return [...lost.values()].map((copied) => this.#deps.copies.revocationOf(copied))
   }
 
@@ -222,9 +230,20 @@ export class Restored {
     return (await this.#deps.store.learned()).filter((it) => it.cluster === cluster)
   }
 
-  #read(cluster: ClusterId, copies: readonly string[]): Map<string, Statement> {
+  #statementsIn(cluster: ClusterId, learned: readonly LearnedRecord[]): Promise<Map<string, Statement>> {
+    return this.#read(
+      cluster,
+      learned.map(({ copy }) => copy),
+    )
+  }
+
+  #read(cluster: ClusterId, copies: readonly string[]): Promise<Map<string, Statement>> {
     return readCopies(this.#deps.clusters.get(cluster), copies)
   }
+}
+
+function revocationsIn(statements: readonly Statement[]): CopiedRevocation[] {
+  return statements.filter((it): it is CopiedRevocation => it.kind !== 'key')
 }
 
 function nameOf({ cluster, kind, target }: Pick<NewRevocation, 'cluster' | 'kind' | 'target'>): string {

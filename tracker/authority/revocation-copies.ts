@@ -1,4 +1,5 @@
 import { createHash, type KeyObject, sign, verify } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
 import { z } from 'zod'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import { batchKeyFromRaw } from '../../core/hash-batch.ts'
@@ -17,8 +18,10 @@ import type { SigningKey } from './signing-key.ts'
  */
 
 const LABEL = 'shoal-revocation-copy-v1\n'
-/** Bound of copies that a tracker keeps ready. Making one takes 50 us. */
+/** Bound of copies that a tracker keeps ready. Making one takes 50 µs. */
 const COPIES_READY_MAX = 4096
+/** Changes of the signing key since a backup that its tracker can follow. */
+const KEY_CHANGES_FOLLOWED_MAX = 8
 
 const timeMs = z.int().nonnegative()
 const common = { cluster: clusterIdSchema, atMs: timeMs }
@@ -94,13 +97,13 @@ export class RevocationCopies {
   #barred({ cluster, registry, subject, tokenHash }: RevocationRecord): string | null {
     if (registry === null && subject === null && tokenHash === null) return null
     const text = JSON.stringify({ registry, subject, tokenHash })
-    return this.#sealer.seal(placeOf(cluster), Buffer.from(text)).toString('base64url')
+    return this.#sealer.seal(barredPlaceOf(cluster), Buffer.from(text)).toString('base64url')
   }
 
   /** Undefined: the secrets were sealed with another key when the copy was made. */
   #opened(cluster: ClusterId, barred: string): z.output<typeof barredSchema> | undefined {
     try {
-      const text = this.#sealer.open(placeOf(cluster), Buffer.from(barred, 'base64url')).toString()
+      const text = this.#sealer.open(barredPlaceOf(cluster), Buffer.from(barred, 'base64url')).toString()
       return barredSchema.parse(JSON.parse(text))
     } catch {
       return undefined
@@ -108,13 +111,18 @@ export class RevocationCopies {
   }
 }
 
-function placeOf(cluster: ClusterId): string {
+/** As `placeOf` of sealer.ts has them for what is in the store. */
+function barredPlaceOf(cluster: ClusterId): string {
   return `barred by a revocation of ${cluster}`
 }
 
 function signed({ batchKey }: SigningKey, statement: Statement): string {
   const text = Buffer.from(JSON.stringify(statement))
   const signature = sign(null, Buffer.concat([Buffer.from(LABEL), text]), batchKey)
+  return joined(text, signature)
+}
+
+function joined(text: Buffer, signature: Buffer): string {
   return `${text.toString('base64url')}.${signature.toString('base64url')}`
 }
 
@@ -123,34 +131,38 @@ export function copyIdOf(copy: string): string {
 }
 
 /**
- * Those copies that a key of the cluster signed, also a key that follows one of them as a copy says.
+ * Those copies that a key of the cluster signed, also a key that follows one of them as a copy says. Whatever nodes bring, a
+ * copy is compared with each key once, and other work gets its turn in between.
  * @param copies also what nobody signed
  */
-export function readCopies(
+export async function readCopies(
   { cluster, signingKeys }: Pick<Cluster, 'cluster' | 'signingKeys'>,
   copies: readonly string[],
-): Map<string, Statement> {
-  const keys = new Map(
+): Promise<Map<string, Statement>> {
+  let keys = new Map(
     signingKeys.map(({ batchKeyPublic }) => [batchKeyPublic, batchKeyFromRaw(batchKeyPublic)]),
   )
   const read = new Map<string, Statement>()
-  // Each round may bring a key that signed others.
-  for (let round = 0; round <= KEY_CHANGES_FOLLOWED_MAX; round += 1) {
-    const before = read.size
-    for (const copy of copies) {
+  let compared = 0
+  // Each round may bring keys that signed others.
+  for (let round = 0; round <= KEY_CHANGES_FOLLOWED_MAX && keys.size > 0; round += 1) {
+    const next = new Map<string, KeyObject>()
+    for (const copy of new Set(copies)) {
       if (read.has(copy)) continue
+      compared += 1
+      if (compared % COPIES_PER_TURN === 0) await turn()
       const statement = readCopy(cluster, keys, copy)
       if (statement === undefined) continue
       read.set(copy, statement)
-      if (statement.kind === 'key') keys.set(statement.key, batchKeyFromRaw(statement.key))
+      if (statement.kind === 'key') next.set(statement.key, batchKeyFromRaw(statement.key))
     }
-    if (read.size === before) break
+    keys = next
   }
   return read
 }
 
-/** Changes of the signing key since a backup that its tracker can follow. */
-const KEY_CHANGES_FOLLOWED_MAX = 8
+/** Copies that are compared before other work gets its turn: about 5 ms. */
+const COPIES_PER_TURN = 64
 
 function readCopy(
   cluster: ClusterId,
@@ -159,6 +171,8 @@ function readCopy(
 ): Statement | undefined {
   const [text, signature, ...rest] = copy.split('.').map((part) => Buffer.from(part, 'base64url'))
   if (text === undefined || signature === undefined || rest.length > 0) return undefined
+  // A signed copy can be spelled in many ways, of which each would count as another one.
+  if (joined(text, signature) !== copy) return undefined
   const bytes = Buffer.concat([Buffer.from(LABEL), text])
   const signer = [...keys].find(([, key]) => verify(null, bytes, key, signature))
   if (signer === undefined) return undefined

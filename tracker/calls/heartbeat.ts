@@ -5,8 +5,10 @@ import { WIRE_VERSION_KNOWN } from '../../core/wire-version.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { issueLinkCertificate } from '../authority/link-certificate.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
+import { RefusedError } from '../errors.ts'
 import { type TrackerParts, trustOf } from '../parts.ts'
 import { PULL_SECONDS_MAX } from '../pull/pull-certificate.ts'
+import { endLeasesOf } from '../swarm/gone-holders.ts'
 import { judgeNews } from '../swarm/holder-news.ts'
 import type { NodeContact, PeerTable } from '../swarm/peer-table.ts'
 import { hasGrantOnRecord } from './granted.ts'
@@ -25,7 +27,7 @@ export const HEARTBEATS_MISSED_MAX = 3
 export const SERVE_CERTIFICATE_SECONDS = 3600
 /** Heartbeats vary by up to this share of the interval either way, so that nodes do not fall into step. */
 const SPREAD = 0.1
-/** A node that is asked for what it carries tells it so soon. */
+/** Until the next heartbeat of a node that is asked for its copies. */
 const COPIES_IN_MS = 500
 
 /**
@@ -44,7 +46,9 @@ export async function heartbeat(
   const serveCertificate =
     question.servePublicKey === null ? null : issueServe(caller, question.servePublicKey, nowMs)
   const contact = { node, address, port: question.listenPort, wire: question.wire }
-  const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
+  // Nobody asked for it: the node has started again, and fetches nothing of what it had leased before.
+  if (question.isFullInventory && table.isHeardHere(node)) await endLeasesBefore(parts, table, caller)
+  const { wantsFullInventory } = table.heartbeat({ ...contact, ...question.location }, question, nowMs)
   parts.portTrials.see(cluster.cluster, contact, nowMs)
   parts.sharedEndpoints.see(cluster.cluster, contact, nowMs)
   await noteBadPeers(parts, table, caller, question)
@@ -63,6 +67,7 @@ export async function heartbeat(
     ...(parts.pauses.isPaused(cluster.cluster, node) ? { isPaused: true } : {}),
     ...registriesFor(parts, question),
     wire: WIRE_VERSION_KNOWN,
+    knowsLocations: true,
     linkCertificate: question.wantsLinkCertificate
       ? issueLinkCertificate(cluster, { node, spki: caller.spki, nowMs })
       : null,
@@ -72,8 +77,8 @@ export async function heartbeat(
 }
 
 /**
- * Gives nothing and takes back nothing: what the node knows of revocations and keys is newer than the backup. It pulls
- * directly, and tells what it carries.
+ * A heartbeat of a node while the tracker waits for the confirmation of its backup. What the node knows of revocations and
+ * keys may be newer than the backup, so the answer changes neither. It asks for the copies that the node carries.
  */
 export function heartbeatWhileRestored(
   parts: TrackerParts,
@@ -103,7 +108,7 @@ function nextInMs({ times, random }: TrackerParts): number {
   return Math.round(times.heartbeatSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * random()))
 }
 
-/** What the node is to carry, and what it is asked of that. */
+/** A copy for the node to carry, and which copies it is asked for. */
 function carriedFor({ revocationCopies, restored }: TrackerParts, { cluster, node }: NodeCaller) {
   const keyChange = revocationCopies.ofKeyChange(cluster)
   const wantsCopiesFrom = restored.wantsFrom(cluster.cluster, node)
@@ -135,6 +140,23 @@ function registriesFor({ kindsFound: { news } }: TrackerParts, { registriesVersi
 function listingFor(table: PeerTable, { node, address, port }: NodeContact) {
   const isReached = table.isReached(node)
   return isReached === undefined ? {} : { listing: { address, port, isReached } }
+}
+
+/** Leases that the node took a moment ago stay: it may have sent this heartbeat twice. */
+async function endLeasesBefore(
+  { swarms, nowMs }: TrackerParts,
+  table: PeerTable,
+  { cluster: { cluster }, node }: NodeCaller,
+): Promise<void> {
+  const ending = swarms.leasedTo(node, table.swarmsOf(node)).map((swarm) =>
+    swarms
+      .step(cluster, swarm, (state) => endLeasesOf(new Set([node]), state, nowMs()))
+      .catch((error) => {
+        // They expire soon.
+        if (!(error instanceof RefusedError)) throw error
+      }),
+  )
+  await Promise.all(ending)
 }
 
 /** Counts a report only for swarms that both nodes take part in, and by grant. */

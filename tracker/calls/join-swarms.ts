@@ -3,6 +3,7 @@ import type { Digest } from '../../core/digest.ts'
 import { swarmIdOf } from '../../core/metainfo.ts'
 import type { grantedSwarm, Peer, pullRequest } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
+import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { SwarmIdentity } from '../store/store.ts'
 import { ANSWER_PIECES_MAX, batchesFrom } from '../swarm/signed-batches.ts'
@@ -44,16 +45,11 @@ export async function joinSwarms(
       await joinSwarm(parts, caller, { pull, blob, budget, peers: peers.get(blob.digest)! }),
     )
   }
-  await inTurns(
-    pull.blobs.filter(({ isWanted }) => isWanted),
-    JOINED_AT_ONCE_MAX,
-    join,
-  )
-  await inTurns(
-    pull.blobs.filter(({ isWanted }) => !isWanted),
-    JOINED_AT_ONCE_MAX,
-    join,
-  )
+  // Wanted blobs first: the answer may have no room for the hashes of all.
+  for (const now of [true, false]) {
+    const blobs = pull.blobs.filter(({ isWanted }) => isWanted === now)
+    await inTurns(blobs, JOINED_AT_ONCE_MAX, join)
+  }
   return pull.blobs.map(({ digest }) => answers.get(digest)!)
 }
 
@@ -61,7 +57,7 @@ export async function joinSwarms(
 class PiecesBudget {
   readonly #spent = new Map<Digest, number>()
 
-  /** A step may run again: what it had before it gives back. @returns whether there is room for so many */
+  /** A step may run again, and then gives back what it had before. @returns whether there is room for so many */
   spend(digest: Digest, pieces: number): boolean {
     this.#spent.delete(digest)
     const left = ANSWER_PIECES_MAX - this.#spent.values().reduce((sum, one) => sum + one, 0)
@@ -90,15 +86,20 @@ async function joinSwarm(
 ): Promise<SwarmAnswer> {
   const { digest, bytes, isWanted } = blob
   const identity = identityOf(parts, caller, pull, blob)
-  const answerBy = (state: SwarmState, nowMs: number) => ({
+  const answerBy = (isLeasing: boolean) => (state: SwarmState, nowMs: number) => ({
     epoch: state.epoch,
     batches: budget.spend(digest, state.publishedCount)
       ? batchesFrom(state, caller.cluster.signingKey.batchKey, 0)
       : [],
-    lease: isWanted ? takeLease(parts, state, { caller, pull: pull.pull, position: 0, nowMs }) : null,
+    lease: isLeasing ? takeLease(parts, state, { caller, pull: pull.pull, position: 0, nowMs }) : null,
     status: state.status,
   })
-  const answer = await parts.swarms.open(identity, answerBy, { mayBeOlder: true })
+  const open = (isLeasing: boolean) => parts.swarms.open(identity, answerBy(isLeasing), { mayBeOlder: true })
+  // One busy swarm refuses no grant: without a lease the step changes nothing, and the node asks for one itself.
+  const answer = await open(isWanted).catch((error: unknown) => {
+    if (error instanceof RefusedError && error.code === 'SWARM_BUSY') return open(false)
+    throw error
+  })
   if (answer.lease !== null) parts.metrics.leases.inc()
   return { digest, bytes, swarm: identity.swarm, peers, ...answer }
 }

@@ -1,9 +1,10 @@
 import type { z } from 'zod'
 import { type ClusterId, PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
-import type { hashesRequest, hashesResponse } from '../../core/tracker-api.ts'
+import type { hashesRequest, hashesResponse, Lease } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
+import { endLeasesOf, silentHolders } from '../swarm/gone-holders.ts'
 import { batchesFrom, batchOf, publishedRuns } from '../swarm/signed-batches.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
 import { livePull } from './live-pull.ts'
@@ -43,6 +44,9 @@ export async function publishHashes(
       'two nodes published different hashes: the pieces are fetched again',
     )
   }
+  const isWaiting = question.wantsLease && answer.lease === null && answer.status === 'cold'
+  const freed = isWaiting ? await leaseOfGone(parts, caller, swarm, question) : null
+  if (freed !== null) Object.assign(answer, { lease: freed, retryInMs: null })
   if (answer.lease !== null) parts.metrics.leases.inc()
   const peers = parts.peers.of(cluster).choose(swarm, {
     asker: caller.node,
@@ -50,6 +54,24 @@ export async function publishHashes(
     nowMs: parts.nowMs(),
   })
   return { ...answer, peers }
+}
+
+/** Nobody waits for a holder that is gone: what it held is leased anew. */
+async function leaseOfGone(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  swarm: SwarmId,
+  { pull, position, awaited }: HashesQuestion,
+): Promise<Lease | null> {
+  const { cluster } = caller.cluster
+  const silent = (state: SwarmState) => silentHolders(state, caller.node, parts.nowMs())
+  const holders = await parts.swarms.step(cluster, swarm, silent, { mayBeOlder: true })
+  const gone = await parts.goneHolders.among(cluster, holders)
+  if (gone.size === 0) return null
+  return await parts.swarms.step(cluster, swarm, (state, nowMs) => {
+    endLeasesOf(gone, state, nowMs)
+    return takeLease(parts, state, { caller, pull, position, awaited, nowMs })
+  })
 }
 
 /** One of two publishers is wrong. Nobody waits for the verdict: the pieces are fetched again in any case. */

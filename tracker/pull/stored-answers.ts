@@ -24,7 +24,7 @@ export class StoredAnswers {
     return record && this.genuineAcceptances([record])[0]
   }
 
-  /** The same. */
+  /** What another tracker saved. @throws StoreUnavailableError */
   async membership(id: string): Promise<MembershipRecord | undefined> {
     const record = await this.#store.membership(id)
     return record && this.genuineMemberships([record])[0]

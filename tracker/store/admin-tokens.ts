@@ -5,17 +5,22 @@ import type { AuditEntry } from './audit.ts'
 export interface AdminTokenRecord {
   name: string
   role: Role
-  /** SHA-256 (64 hex digits) of the whole token, which has 256 random bits: there is nothing to guess, so it needs no seal. */
+  /** SHA-256 (64 hex digits) of the whole token, which has 256 random bits: there is nothing to guess. */
   hash: string
   createdAtMs: number
   endsAtMs: number
 }
 
+/** As it is stored: with itself, sealed. Null: no tracker of this version wrote it. */
+export interface SealedAdminToken extends AdminTokenRecord {
+  sealed: Buffer | null
+}
+
 export interface AdminTokenStore {
   /** Ordered by name, ended ones too. */
-  adminTokens(): Promise<AdminTokenRecord[]>
+  adminTokens(): Promise<SealedAdminToken[]>
   /** Replaces one of the same name that has ended. @returns false if one of that name counts; then nothing changes */
-  putAdminToken(token: AdminTokenRecord, audit: AuditEntry): Promise<boolean>
+  putAdminToken(token: SealedAdminToken, audit: AuditEntry): Promise<boolean>
   /** @returns false if there is none of that name */
   removeAdminToken(name: string, audit: AuditEntry): Promise<boolean>
 }

@@ -4,8 +4,16 @@ import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from 
 
 /** What trackers keep in memory too, and read again when another tracker of the same store has changed it. */
 export const STORE_CHANGES = [
-  ...(['clusters', 'adminTokens', 'nodeMarks', 'pauses', 'revocations', 'tokenKeys'] as const),
-  ...(['epochs', 'dataKey', 'registriesNotOpen', 'restore'] as const),
+  'clusters',
+  'adminTokens',
+  'nodeMarks',
+  'pauses',
+  'revocations',
+  'tokenKeys',
+  'epochs',
+  'dataKey',
+  'registriesNotOpen',
+  'restore',
 ] as const
 
 export type StoreChange = (typeof STORE_CHANGES)[number]
@@ -41,7 +49,7 @@ export interface SharedStore {
   clockOffsetMs(): Promise<number>
   /** What another tracker saved; undefined where one process owns the store, which has it in memory. */
   acceptance(id: string): Promise<Marked<AcceptanceRecord> | undefined>
-  /** The same. */
+  /** What another tracker saved; undefined where one process owns the store, which has it in memory. */
   membership(id: string): Promise<Marked<MembershipRecord> | undefined>
   /** The versions of swarms that exist, in one step; none where one process owns the store. @param swarms at least one */
   swarmVersions(cluster: ClusterId, swarms: readonly SwarmId[]): Promise<Map<SwarmId, number>>

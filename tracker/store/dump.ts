@@ -34,7 +34,7 @@ export const DUMPED: Readonly<Record<string, Columns>> = {
       'withdrawn_at_ms',
     ],
   ],
-  admin_tokens: ['name', 'role', 'hash', 'created_at_ms', 'ends_at_ms'],
+  admin_tokens: ['name', 'role', 'hash', 'created_at_ms', 'ends_at_ms', 'sealed'],
   nodes: ['cluster', 'node', 'address', 'joined_at_ms', 'renewed_at_ms', 'wire'],
   pauses: ['cluster', 'node', 'at_ms'],
   node_marks: ['cluster', 'node', 'labels', 'is_drained'],

@@ -23,3 +23,23 @@ export interface LeaseTerms {
 export function claimedEnd({ claimedTo, requestedTo }: LeaseTerms): number {
   return claimedTo ?? requestedTo
 }
+
+/** Pieces that are leased together, with what their holder requests at once; absent: all of them. */
+interface LeasedRun {
+  firstPiece: number
+  pieces: number
+  firstPieces?: number
+  isReader?: boolean
+}
+
+/** The terms of a new lease. */
+export function termsOf(run: LeasedRun, sinceMs: number): LeaseTerms {
+  const { firstPieces = run.pieces, isReader = false } = run
+  const requestedTo = run.firstPiece + firstPieces
+  return { sinceMs, movedAtMs: sinceMs, pieces: 0, requestedTo, grantedTo: endOf(run), firstPieces, isReader }
+}
+
+/** The piece behind the run. */
+export function endOf({ firstPiece, pieces }: Pick<LeasedRun, 'firstPiece' | 'pieces'>): number {
+  return firstPiece + pieces
+}

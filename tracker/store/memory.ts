@@ -14,6 +14,9 @@ export interface PresenceRecord {
   port: number
   /** The newest wire version that it speaks. */
   wire: number
+  /** This and the next: '' if it has none. */
+  zone: string
+  rack: string
   holds: { swarm: SwarmId; isSeed: boolean }[]
 }
 
@@ -36,7 +39,7 @@ export interface MembershipRecord {
 }
 
 /** A record with proof that a tracker wrote it (pull/stored-answers.ts); null in what an earlier version stored. */
-export type Marked<Record> = Record & { mark: Buffer | null }
+export type Marked<Answer> = Answer & { mark: Buffer | null }
 
 export interface MemoryRecord {
   presences: PresenceRecord[]

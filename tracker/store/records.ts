@@ -1,5 +1,5 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
-import type { AdminTokenRecord } from './admin-tokens.ts'
+import type { SealedAdminToken } from './admin-tokens.ts'
 import type { AuditEntry } from './audit.ts'
 import type { ImageLine, PullLine, SwarmLine } from './browse.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
@@ -43,11 +43,12 @@ export function bytes(value: unknown): Buffer {
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength)
 }
 
-export function adminTokenOf({ name, role, hash, ...row }: Row): AdminTokenRecord {
+export function adminTokenOf({ name, role, hash, sealed, ...row }: Row): SealedAdminToken {
   return {
     ...{ name, role, hash },
     ...{ createdAtMs: row.created_at_ms, endsAtMs: row.ends_at_ms },
-  } as AdminTokenRecord
+    sealed: sealed === null ? null : bytes(sealed),
+  } as SealedAdminToken
 }
 
 export function auditOf(row: Row): AuditEntry & { sequence: number } {
@@ -293,8 +294,9 @@ function disputeOf(row: Row): DisputeRecord {
   }
 }
 
-export function presenceOf({ cluster, node, address, port, wire, holds }: Row): PresenceRecord {
-  return { cluster, node, address, port, wire, holds: holdsOf(bytes(holds)) } as PresenceRecord
+export function presenceOf({ cluster, node, address, port, wire, zone, rack, holds }: Row): PresenceRecord {
+  const location = { zone, rack }
+  return { cluster, node, address, port, wire, ...location, holds: holdsOf(bytes(holds)) } as PresenceRecord
 }
 
 export function acceptanceOf({ id, digest, until_ms: untilMs, mark }: Row): Marked<AcceptanceRecord> {

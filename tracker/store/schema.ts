@@ -154,4 +154,12 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (cluster, node)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- sealed: the row's other columns
+  ALTER TABLE admin_tokens ADD COLUMN sealed BLOB;
+  `,
+  `
+  ALTER TABLE presences ADD COLUMN zone TEXT NOT NULL DEFAULT '';
+  ALTER TABLE presences ADD COLUMN rack TEXT NOT NULL DEFAULT '';
+  `,
 ]

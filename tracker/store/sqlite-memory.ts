@@ -24,9 +24,9 @@ export function putMemoryRows(db: SqliteDatabase, change: MemoryChange): void {
   for (const { cluster, node } of change.gone) {
     db.run('DELETE FROM presences WHERE cluster = ? AND node = ?', cluster, node)
   }
-  for (const { cluster, node, address, port, wire, holds } of change.presences) {
-    const put = 'INSERT OR REPLACE INTO presences VALUES (?, ?, ?, ?, ?, ?)'
-    db.run(put, cluster, node, address, port, packHolds(holds), wire)
+  for (const { cluster, node, address, port, wire, zone, rack, holds } of change.presences) {
+    const put = 'INSERT OR REPLACE INTO presences VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
+    db.run(put, cluster, node, address, port, packHolds(holds), wire, zone, rack)
   }
   for (const { id, digest, untilMs, mark } of change.acceptances) {
     db.run('INSERT OR REPLACE INTO acceptances VALUES (?, ?, ?, ?)', id, digest, untilMs, mark)

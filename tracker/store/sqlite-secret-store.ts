@@ -1,6 +1,6 @@
 import type { ClusterId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
-import type { AdminTokenRecord } from './admin-tokens.ts'
+import type { SealedAdminToken } from './admin-tokens.ts'
 import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import { ADMIN_CLUSTER, bytes } from './records.ts'
@@ -71,11 +71,11 @@ export class SqliteSecretStore extends UnsharedStore {
     this.#removeAuthority(ADMIN_CLUSTER, certificatePem, audit)
   }
 
-  async adminTokens(): Promise<AdminTokenRecord[]> {
+  async adminTokens(): Promise<SealedAdminToken[]> {
     return adminTokenRows(this.db)
   }
 
-  async putAdminToken(token: AdminTokenRecord, audit: AuditEntry): Promise<boolean> {
+  async putAdminToken(token: SealedAdminToken, audit: AuditEntry): Promise<boolean> {
     return this.recorded('durably', audit, () => putAdminTokenRow(this.db, token))
   }
 

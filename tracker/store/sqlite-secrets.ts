@@ -67,4 +67,8 @@ export function resealRows(db: SqliteDatabase, reseal: Reseal): void {
     const sealed = reseal('tokenKey', '', bytes(row.sealed))
     db.run('UPDATE token_keys SET sealed = ? WHERE id = ?', sealed, row.id as string)
   }
+  for (const row of db.all('SELECT name, sealed FROM admin_tokens WHERE sealed IS NOT NULL')) {
+    const sealed = reseal('adminToken', '', bytes(row.sealed))
+    db.run('UPDATE admin_tokens SET sealed = ? WHERE name = ?', sealed, row.name as string)
+  }
 }

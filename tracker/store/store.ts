@@ -147,7 +147,7 @@ export interface PruneBounds {
 export const EPOCH_CHANGES_MAX = 10_000
 
 /** Kinds of values that the data key seals. */
-export type SealedKind = 'joinToken' | 'authority' | 'batchKey' | 'adminAuthority' | 'tokenKey'
+export type SealedKind = 'joinToken' | 'authority' | 'batchKey' | 'adminAuthority' | 'adminToken' | 'tokenKey'
 /** @param cluster '' for the admin authority and for token keys */
 export type Reseal = (kind: SealedKind, cluster: ClusterId | '', sealed: Buffer) => Buffer
 

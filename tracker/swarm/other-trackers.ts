@@ -6,7 +6,7 @@ import type { Revocations } from '../authority/revocations.ts'
 import type { PresenceElsewhere } from '../store/changes.ts'
 import type { Store } from '../store/store.ts'
 import { TokenBucket } from '../token-bucket.ts'
-import type { PeerTables } from './peer-table.ts'
+import type { PeerTables } from './peer-tables.ts'
 
 /** How often a tracker tells the others of its store what it hears, and looks what they heard; pulls do so at once. */
 export const TRACKERS_MEET_MS = 1_000

@@ -1,9 +1,11 @@
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { haveVersionInCommon, WIRE_VERSION_FIRST, WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
-import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate } from '../handout/peers.ts'
+import { nearestFirst } from '../handout/near-and-far.ts'
+import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate, shuffle } from '../handout/peers.ts'
 import { choosePullPeers, PULL_NODES_MAX } from '../handout/pull-peers.ts'
 import type { BadPeers } from './bad-peers.ts'
+import type { Circle, Circles } from './circles.ts'
 import type { StockPeers } from './stock-peers.ts'
 
 /** A node that the tracker lists. */
@@ -13,6 +15,9 @@ export interface Presence {
   port: number
   /** The newest wire version that it speaks. */
   wire: number
+  /** This and the next: '' if it has none. */
+  zone: string
+  rack: string
   /** Whether the tracker opened a connection to it there; undefined before it tried. */
   isReached: boolean | undefined
   expiresAtMs: number
@@ -47,6 +52,15 @@ export interface Asking {
   nowMs: number
 }
 
+/** Nodes of a rack or a zone that are looked at for a pull: bounds the cost of an answer, however large the zone is. */
+export const CIRCLE_NODES_SEARCHED_MAX = 128
+
+/** Who asks: the newest wire version that it speaks, and its listing if it has one. */
+export interface Asker {
+  wire: number
+  presence: Presence | undefined
+}
+
 /** Asks the policies of tracker/handout/ whom an asker hears of, and writes the answer. */
 export class PeerChoice {
   /** The tracker's own connections to nodes of this cluster open at all. */
@@ -55,23 +69,27 @@ export class PeerChoice {
   readonly #others: { readonly bad: BadPeers; readonly stock: StockPeers }
   /** An administrator took the node out of use: others are not sent to it. */
   readonly #isDrained: (node: NodeId) => boolean
+  readonly #circles: Circles<Presence>
 
   constructor(
     swarms: ReadonlyMap<SwarmId, SwarmPeers>,
     others: { readonly bad: BadPeers; readonly stock: StockPeers },
     isDrained: (node: NodeId) => boolean,
+    circles: Circles<Presence>,
   ) {
     this.#swarms = swarms
     this.#others = others
     this.#isDrained = isDrained
+    this.#circles = circles
   }
 
-  /** Peers for each of the swarms. @param wire of the asker */
-  all(swarms: readonly SwarmId[], asking: Asking, wire: number): Peer[][] {
+  /** Peers for each of the swarms. */
+  all(swarms: readonly SwarmId[], asking: Asking, asker: Asker): Peer[][] {
+    const { wire } = asker
     const nodes =
       wire < WIRE_VERSION_LINKS
         ? swarms.map((swarm) => this.#forOne(swarm, asking, wire))
-        : this.#together(swarms, asking, wire)
+        : this.#byNearness(swarms, asking, asker)
     return swarms.map((swarm, at) => {
       const stock = this.#others.stock.choose(swarm, asking)
       // A pull may have listed a node that later announced as a stock client: it counts as one.
@@ -97,19 +115,88 @@ export class PeerChoice {
     return choosePeers(question).map(peerOf)
   }
 
-  #together(swarms: readonly SwarmId[], asking: Asking, wire: number): Peer[][] {
-    const eligible = swarms.map((swarm) => this.#eligibility(swarm, asking, wire))
+  /** Most near, a few far; where all nodes are in one place, as if there were none. */
+  #byNearness(swarms: readonly SwarmId[], asking: Asking, { wire, presence }: Asker): Peer[][] {
+    const circles = presence === undefined ? [] : this.#circles.around(presence)
+    const zone = presence?.zone ?? ''
+    const whole = { ...asking, wire, zone, nodesMax: PULL_NODES_MAX }
+    if (circles.length <= 1) return this.#together(swarms, whole)
+    const lists = swarms.map((): Peer[] => [])
+    const named = new Set<NodeId>()
+    nearestFirst(PULL_NODES_MAX, circles.length, (ring, nodesMax) => {
+      const isWanted = (other: Presence) =>
+        !named.has(other.node) && circles[ring]!.has(other) && !circles[ring - 1]?.has(other)
+      const chosen = this.#together(swarms, { ...whole, nodesMax, isWanted, circle: circles[ring]! })
+      const nodes = new Set(chosen.flat().map(({ node }) => node))
+      for (const node of nodes) named.add(node)
+      for (const [at, list] of chosen.entries()) lists[at]!.push(...list)
+      return [...nodes]
+    })
+    // A blob that none of these has may be held by few.
+    const bare = swarms.flatMap((swarm, at) => (lists[at]!.length === 0 ? [{ swarm, at }] : []))
+    if (bare.length > 0) {
+      const rest = this.#together(
+        bare.map(({ swarm }) => swarm),
+        whole,
+      )
+      for (const [place, { at }] of bare.entries()) lists[at]!.push(...rest[place]!)
+    }
+    return lists.map((list) => shuffle(list, asking.random))
+  }
+
+  #together(
+    swarms: readonly SwarmId[],
+    asking: Asking & {
+      wire: number
+      /** Of the asker. */
+      zone: string
+      nodesMax: number
+      isWanted?: (presence: Presence) => boolean
+      /** Those that are wanted are in it. */
+      circle?: Circle<Presence>
+    },
+  ): Peer[][] {
+    const { isWanted = () => true, zone } = asking
+    const eligible = swarms.map((swarm) => this.#eligibility(swarm, asking, asking.wire))
     const lists = choosePullPeers<Membership, Presence>({
-      blobs: swarms.map((swarm) => this.#swarms.get(swarm) ?? { seeds: [], leechers: [] }),
-      nodesMax: PULL_NODES_MAX,
+      blobs: this.#poolsOf(swarms, asking),
+      nodesMax: asking.nodesMax,
       nodeOf: ({ presence }) => presence,
       candidateOf: ({ memberships }, at) => memberships.get(swarms[at]!),
-      isEligible: (candidate, at) => eligible[at]!(candidate),
+      isEligible: (candidate, at) => isWanted(candidate.presence) && eligible[at]!(candidate),
       isLast: this.#isLast,
       random: asking.random,
     })
-    const marked = (chosen: Membership) => (this.#isLast(chosen) ? { dialsOnly: true } : {})
-    return lists.map((list) => list.map((chosen) => ({ ...peerOf(chosen), ...marked(chosen) })))
+    return lists.map((list) =>
+      list.map((chosen) => ({
+        ...peerOf(chosen),
+        ...(this.#isLast(chosen) && { dialsOnly: true }),
+        ...(zone !== '' && { isFar: chosen.presence.zone !== zone }),
+      })),
+    )
+  }
+
+  /**
+   * Holders of each blob to draw from. Of a small circle, its nodes: among all holders of a blob in a large cluster, random
+   * draws would hardly find one of them.
+   */
+  #poolsOf(
+    swarms: readonly SwarmId[],
+    { circle, random }: { circle?: Circle<Presence>; random: () => number },
+  ): SwarmPeers[] {
+    const all = swarms.map((swarm) => this.#swarms.get(swarm) ?? { seeds: [], leechers: [] })
+    const areFewer = ({ seeds, leechers }: SwarmPeers) =>
+      circle === undefined || seeds.length + leechers.length <= circle.size
+    if (circle === undefined || all.every(areFewer)) return all
+    const nodes = circle.some(CIRCLE_NODES_SEARCHED_MAX, random)
+    return all.map((pools, at) => {
+      if (areFewer(pools)) return pools
+      const members = nodes.flatMap(({ memberships }) => memberships.get(swarms[at]!) ?? [])
+      return {
+        seeds: members.filter(({ isSeed }) => isSeed),
+        leechers: members.filter(({ isSeed }) => !isSeed),
+      }
+    })
   }
 
   /** @param wire absent: any version will do */

@@ -1,9 +1,11 @@
-import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import { NOWHERE, type NodeLocation } from '../../core/location.ts'
+import type { NodeId, SwarmId } from '../../core/metainfo.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
-import type { MemoryChange, PresenceRecord } from '../store/memory.ts'
+import type { PresenceRecord } from '../store/memory.ts'
 import { BadPeers } from './bad-peers.ts'
+import { Circles } from './circles.ts'
 import { type HolderNews, takeHolderNews } from './holder-news.ts'
 import { type Asking, type Membership, PeerChoice, type Presence, type SwarmPeers } from './peer-choice.ts'
 import { StockPeers } from './stock-peers.ts'
@@ -22,6 +24,9 @@ export interface NodeContact {
   /** The newest wire version that it speaks; absent: as before, or the first. */
   wire?: number
 }
+
+/** Absent: as before. */
+type Located = NodeContact & Partial<NodeLocation>
 
 /** A node as it is listed. */
 export interface Listing extends Required<NodeContact> {
@@ -47,11 +52,12 @@ export class PeerTable {
   readonly #swarms = new Map<SwarmId, SwarmPeers>()
   /** Nodes that are not saved as they are now. */
   readonly #unsaved = new Set<NodeId>()
+  readonly #circles = new Circles<Presence>()
   readonly #choice: PeerChoice
 
   constructor(ttlMs: number, isDrained: (node: NodeId) => boolean = () => false) {
     this.#ttlMs = ttlMs
-    this.#choice = new PeerChoice(this.#swarms, this, isDrained)
+    this.#choice = new PeerChoice(this.#swarms, this, isDrained, this.#circles)
   }
 
   get nodeCount(): number {
@@ -63,7 +69,7 @@ export class PeerTable {
   }
 
   /** A node's heartbeat. @returns whether the node must report its full inventory */
-  heartbeat(contact: NodeContact, inventory: Inventory, nowMs: number): { wantsFullInventory: boolean } {
+  heartbeat(contact: Located, inventory: Inventory, nowMs: number): { wantsFullInventory: boolean } {
     const presence = this.#touch(contact, nowMs)
     for (const membership of presence.memberships.values()) membership.handouts = 0
     if (inventory.isFullInventory) {
@@ -167,17 +173,19 @@ export class PeerTable {
   readonly markUnsaved = (node: NodeId): void => void this.#unsaved.add(node)
 
   /** Up to `nodesMax` nodes that changed since they were taken last. Without `holds`: nothing to save is left. */
-  takeUnsaved(nodesMax: number): (Required<NodeContact> & Partial<Pick<PresenceRecord, 'holds'>>)[] {
+  takeUnsaved(nodesMax: number): (Required<Located> & Partial<Pick<PresenceRecord, 'holds'>>)[] {
     return [...this.#unsaved].slice(0, nodesMax).map((node) => {
       this.#unsaved.delete(node)
       const {
         address = '',
         port = 0,
         wire = WIRE_VERSION_FIRST,
+        zone = '',
+        rack = '',
         memberships = new Map<SwarmId, Membership>(),
       } = this.#presences.get(node) ?? {}
       const holds = [...memberships].map(([swarm, { isSeed }]) => ({ swarm, isSeed }))
-      return { node, address, port, wire, ...(holds.length > 0 ? { holds } : {}) }
+      return { node, address, port, wire, zone, rack, ...(holds.length > 0 ? { holds } : {}) }
     })
   }
 
@@ -202,7 +210,8 @@ export class PeerTable {
    */
   chooseAll(swarms: readonly SwarmId[], asking: Asking): Peer[][] {
     this.#expire(asking.nowMs)
-    return this.#choice.all(swarms, asking, this.#presences.get(asking.asker)?.wire ?? WIRE_VERSION_FIRST)
+    const presence = this.#presences.get(asking.asker)
+    return this.#choice.all(swarms, asking, { wire: presence?.wire ?? WIRE_VERSION_FIRST, presence })
   }
 
   /** As `chooseAll`, for one swarm. */
@@ -222,12 +231,12 @@ export class PeerTable {
     return { seeds: peers?.seeds.length ?? 0, leechers: peers?.leechers.length ?? 0 }
   }
 
-  #touch(contact: NodeContact, nowMs: number): Presence {
+  #touch(contact: Located, nowMs: number): Presence {
     this.#expire(nowMs)
     const known = this.#presences.get(contact.node)
     const presence: Presence = known ?? {
       ...contact,
-      wire: WIRE_VERSION_FIRST,
+      ...{ wire: WIRE_VERSION_FIRST, ...NOWHERE },
       isReached: undefined,
       expiresAtMs: 0,
       hasInventory: false,
@@ -235,11 +244,17 @@ export class PeerTable {
       toldHoldersAtMs: Number.NEGATIVE_INFINITY,
       memberships: new Map(),
     }
-    const { wire = presence.wire } = contact
+    const { wire = presence.wire, zone = presence.zone, rack = presence.rack } = contact
     const isMoved = presence.address !== contact.address || presence.port !== contact.port
     if (isMoved) presence.isReached = undefined
-    if (isMoved || presence.wire !== wire) this.#unsaved.add(contact.node)
+    const isElsewhere = presence.zone !== zone || presence.rack !== rack
+    if (isMoved || isElsewhere || presence.wire !== wire) this.#unsaved.add(contact.node)
     presence.wire = wire
+    if (isElsewhere) {
+      this.#circles.delete(presence)
+      Object.assign(presence, { zone, rack })
+    }
+    this.#circles.add(presence)
     presence.address = contact.address
     presence.port = contact.port
     presence.expiresAtMs = nowMs + this.#ttlMs
@@ -258,6 +273,7 @@ export class PeerTable {
 
   #forget(presence: Presence): void {
     this.#dropAllBut(presence, new Set())
+    this.#circles.delete(presence)
     this.#presences.delete(presence.node)
   }
 
@@ -303,46 +319,5 @@ export class PeerTable {
       this.#swarms.set(swarm, peers)
     }
     return isSeed ? peers.seeds : peers.leechers
-  }
-}
-
-/** One table per cluster: no node is ever listed to another cluster, whatever it claims to hold. */
-export class PeerTables {
-  readonly #ttlMs: number
-  readonly #isDrained: (cluster: ClusterId, node: NodeId) => boolean
-  readonly #byCluster = new Map<ClusterId, PeerTable>()
-
-  constructor(ttlMs: number, isDrained: (cluster: ClusterId, node: NodeId) => boolean = () => false) {
-    this.#ttlMs = ttlMs
-    this.#isDrained = isDrained
-  }
-
-  of(cluster: ClusterId): PeerTable {
-    const known = this.#byCluster.get(cluster)
-    const table = known ?? new PeerTable(this.#ttlMs, (node) => this.#isDrained(cluster, node))
-    if (known === undefined) this.#byCluster.set(cluster, table)
-    return table
-  }
-
-  restore({ cluster, ...presence }: PresenceRecord, nowMs: number): void {
-    this.of(cluster).restore(presence, nowMs)
-  }
-
-  /** Up to `nodesMax` nodes that changed since they were taken last. */
-  takeUnsaved(nodesMax: number): Pick<MemoryChange, 'presences' | 'gone'> {
-    const taken = { presences: [] as PresenceRecord[], gone: [] as MemoryChange['gone'] }
-    for (const [cluster, table] of this.#byCluster) {
-      for (const { holds, ...contact } of table.takeUnsaved(
-        nodesMax - taken.presences.length - taken.gone.length,
-      )) {
-        if (holds === undefined) taken.gone.push({ cluster, node: contact.node })
-        else taken.presences.push({ cluster, ...contact, holds })
-      }
-    }
-    return taken
-  }
-
-  nodeCount(): number {
-    return [...this.#byCluster.values()].reduce((sum, table) => sum + table.nodeCount, 0)
   }
 }

@@ -3,7 +3,7 @@ import { BoundedMap } from '../../core/bounded-map.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import { afterTrial, type Endpoint, isTrialDue, type PortTrial } from '../handout/port-retries.ts'
 import type { TrackerMetrics } from '../metrics.ts'
-import type { PeerTables } from './peer-table.ts'
+import type { PeerTables } from './peer-tables.ts'
 
 /** Connections to nodes' ports that open at the same time, however many nodes join together. */
 export const PORT_TRIALS_AT_ONCE_MAX = 32

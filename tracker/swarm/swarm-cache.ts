@@ -1,4 +1,5 @@
-import type { ClusterId, SwarmId } from '../../core/metainfo.ts'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type { Store, SwarmIdentity } from '../store/store.ts'
 import { SwarmState } from './swarm-state.ts'
@@ -12,8 +13,12 @@ export const SWARMS_CACHED_MAX = 4096
 export const PIECES_CACHED_MAX = 2 ** 19
 /** Of a swarm in memory that must be read again. */
 const NO_VERSION = -1
-/** Attempts before the request fails because another tracker saved first each time. */
-const SAVE_ATTEMPTS_MAX = 5
+/** Attempts before a step is refused because another tracker saved first each time. */
+export const SAVE_ATTEMPTS_MAX = 10
+/** The longest pause after the first of them, doubled after each further one … */
+export const SAVE_PAUSE_MS = 5
+/** … up to this: less than a second in all. Each is shorter by chance, so that trackers fall out of step. */
+export const SAVE_PAUSE_MS_MAX = 200
 
 /**
  * A step that may decide by an older state trusts what was read or saved this short a time ago, where other trackers use the
@@ -56,13 +61,15 @@ type Attempt = Asked & Make & { atMs: number }
 export class SwarmCache {
   readonly #store: Store
   readonly #nowMs: () => number
+  readonly #random: () => number
   readonly #cache = new Map<SwarmId, CachedSwarm>()
   #pieces = 0
   readonly #queues = new Map<SwarmId, Promise<unknown>>()
 
-  constructor(store: Store, nowMs: () => number = Date.now) {
+  constructor(store: Store, nowMs: () => number = Date.now, random: () => number = Math.random) {
     this.#store = store
     this.#nowMs = nowMs
+    this.#random = random
   }
 
   /** Like `step`, but makes the swarm if it is new. */
@@ -82,6 +89,12 @@ export class SwarmCache {
     }
   }
 
+  /** Those of the swarms of which the node holds a lease, as far as memory knows: it may lack what another tracker saved. */
+  leasedTo(node: NodeId, swarms: readonly SwarmId[]): SwarmId[] {
+    const leases = (swarm: SwarmId) => this.#cache.get(swarm)?.state.leases.running(this.#nowMs()) ?? []
+    return swarms.filter((swarm) => leases(swarm).some((lease) => lease.node === node))
+  }
+
   get piecesCached(): number {
     return this.#pieces
   }
@@ -89,7 +102,8 @@ export class SwarmCache {
   /**
    * Runs `work` on the swarm and saves its change. `work` runs again if another tracker saved first. It is told when the call
    * came: a holder is not late because its call waited for its turn or for the store.
-   * @throws RefusedError SWARM_UNKNOWN when the cluster has no such swarm
+   * @throws RefusedError SWARM_UNKNOWN when the cluster has no such swarm; SWARM_BUSY when another tracker saved first each time.
+   *   A step that changes nothing is never busy
    */
   step<T>(cluster: ClusterId, swarm: SwarmId, work: Work<T>, asked: Asked = {}): Promise<T> {
     return this.#inTurn({ cluster, swarm }, work, asked)
@@ -124,7 +138,9 @@ export class SwarmCache {
         if (isUntouched || isOutdone) cached.newestAtMs = Number.NEGATIVE_INFINITY
         if (isOutdone) cached.version = NO_VERSION
         else if (!isUntouched) this.#forget(key.swarm)
-        if (!(isUntouched || isOutdone) || attempt === SAVE_ATTEMPTS_MAX) throw error
+        if (!(isUntouched || isOutdone)) throw error
+        if (attempt === SAVE_ATTEMPTS_MAX) throw isOutdone ? busy(key.swarm, error) : error
+        if (isOutdone) await wait(this.#random() * pauseMsMax(attempt))
       }
     }
   }
@@ -194,4 +210,12 @@ export class SwarmCache {
     this.#pieces -= this.#cache.get(swarm)?.pieces ?? 0
     this.#cache.delete(swarm)
   }
+}
+
+function pauseMsMax(attempt: number): number {
+  return Math.min(SAVE_PAUSE_MS_MAX, SAVE_PAUSE_MS * 2 ** (attempt - 1))
+}
+
+function busy(swarm: SwarmId, cause: Error): RefusedError {
+  return new RefusedError('SWARM_BUSY', `other trackers change swarm ${swarm} all the time`, { cause })
 }

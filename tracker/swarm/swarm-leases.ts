@@ -2,7 +2,7 @@ import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import { lateAfterMs, piecesKept, usualPieceMs } from '../handout/late-holders.ts'
 import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun, runsOf } from '../handout/leases.ts'
-import { claimedEnd, type LeaseTerms } from '../store/lease-terms.ts'
+import { claimedEnd, endOf, type LeaseTerms, termsOf } from '../store/lease-terms.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of the leases of one swarm. */
@@ -238,6 +238,15 @@ export class SwarmLeases {
     return terms
   }
 
+  /** The running leases, and for how long nothing was published of each. */
+  running(nowMs: number): { lease: string; node: NodeId; idleMs: number }[] {
+    const running = [...this.#leases.values()].filter(({ expiresAtMs }) => expiresAtMs > nowMs)
+    return running.map((held) => ({
+      ...held,
+      idleMs: nowMs - (this.#terms.get(held.lease)?.movedAtMs ?? nowMs),
+    }))
+  }
+
   isRunning(lease: string | null, nowMs: number): boolean {
     return lease !== null && (this.#leases.get(lease)?.expiresAtMs ?? 0) > nowMs
   }
@@ -334,14 +343,4 @@ export class SwarmLeases {
     change.putLeases = change.putLeases.filter((other) => other.lease !== lease)
     change.dropLeases.push(lease)
   }
-}
-
-function termsOf(run: LeaseRun, sinceMs: number): LeaseTerms {
-  const { firstPieces = run.pieces, isReader = false } = run
-  const requestedTo = run.firstPiece + firstPieces
-  return { sinceMs, movedAtMs: sinceMs, pieces: 0, requestedTo, grantedTo: endOf(run), firstPieces, isReader }
-}
-
-function endOf({ firstPiece, pieces }: PieceRun): number {
-  return firstPiece + pieces
 }

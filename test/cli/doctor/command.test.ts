@@ -22,7 +22,7 @@ test('without a node and without settings it says what is missing, and exits wit
   expect([code, stderr]).toEqual([1, ''])
   expect(stdout).toContain('(NODE_DOWN)')
   expect(stdout).toContain('(NO_REGISTRIES)')
-  expect(stdout).toMatch(/^\d errors?(, \d warnings?)?\./m)
+  expect(stdout).toMatch(/^● \d errors?(, \d warnings?)?\./m)
   expect(Math.max(...stdout.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(100)
 })
 

@@ -219,3 +219,18 @@ test('while the tracker is off a node waits for what peers offer, and for a dial
   const dialling = startedPlan({ isTrackerOff: () => true, peersReach: () => 'dialling' })
   expect(dialling.next(1)).toEqual(ASK)
 })
+
+test('a node that waits asks again half a second after it lost a peer, whatever the tracker said; any other keeps its pause', () => {
+  const plan = startedPlan()
+  plan.answered({ ...wait, retryInMs: 5_000 }, 0)
+  plan.peerLost(SECOND)
+  expect(plan.next(1.5 * SECOND - 1)).toBeUndefined()
+  expect(plan.next(1.5 * SECOND)).toEqual(ASK)
+  // A later loss makes nobody wait longer.
+  plan.peerLost(1.5 * SECOND)
+  expect(plan.next(1.5 * SECOND)).toEqual(ASK)
+  const held = startedPlan()
+  held.answered(allPublished, 0)
+  held.peerLost(0)
+  expect(held.next(SECOND)).toBeUndefined()
+})

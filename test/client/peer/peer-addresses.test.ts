@@ -79,3 +79,14 @@ test('the status counts each peer by its last failure, for five minutes and whil
   addresses.answered(peer)
   expect(addresses.failedLately(nobody, 1)).toEqual({ refused: 1, unreachable: 0 })
 })
+
+test('an address whose node has dialled this one is dialled again a moment after the last failure, no sooner', () => {
+  const addresses = new PeerAddresses()
+  for (let count = 0; count < 6; count += 1) addresses.failed(peer, 0)
+  expect(addresses.mayDial(peer, 10_000)).toBe(false)
+  addresses.returned(peer)
+  expect([addresses.mayDial(peer, 249), addresses.mayDial(peer, 250)]).toEqual([false, true])
+  addresses.failed(peer, 10_000)
+  addresses.returned(peer)
+  expect(addresses.mayDial(peer, 10_001)).toBe(false)
+})

@@ -15,7 +15,7 @@ test('a dial that nobody answers fails once: an address that fails twice is left
     onLate: () => undefined,
     onFailed: (error: NodeJS.ErrnoException, isReached) => void told.push([error.code, isReached]),
   })
-  await expect.poll(() => told.length).toBe(1)
+  await expect.poll(() => told.length, { timeout: 10_000 }).toBe(1)
   // The connection's end comes after its error.
   await new Promise((resolve) => setTimeout(resolve, 100))
   expect(told).toEqual([['ECONNREFUSED', false]])

@@ -28,9 +28,10 @@ test('the addresses that it counts are bounded', () => {
     lines += 1
   }
   const peers = new PeerLog(pino({}, { write }), () => 0)
+  const reason = new PeerRefusedError('no proof')
   for (let source = 0; source <= PEER_LINES_SOURCES_MAX; source += 1)
     for (let times = 0; times <= PEER_LINES_PER_MINUTE_MAX; times += 1)
-      peers.tell(String(source), new PeerRefusedError('no proof'), {}, 'refused')
+      peers.tell(String(source), reason, {}, 'refused')
   expect(lines).toBe((PEER_LINES_SOURCES_MAX + 1) * PEER_LINES_PER_MINUTE_MAX)
   peers.tell('0', new PeerRefusedError('no proof'), {}, 'refused')
   expect(lines).toBe((PEER_LINES_SOURCES_MAX + 1) * PEER_LINES_PER_MINUTE_MAX + 1)

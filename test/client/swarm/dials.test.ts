@@ -27,7 +27,7 @@ function setUp() {
     isConnected: () => isLinked,
     linkCount: () => Number(isLinked),
     links: { isLinked: () => false, mayUse: () => false, dialledCount: 0 },
-    addresses: { isWorking: () => true, mayDial: () => true, dialled: () => {} },
+    addresses: { isWorking: () => true, mayDial: () => true, dialled: () => {}, returned: () => {} },
     dial: () => dialledAtMs.push(Date.now()),
   } as unknown as DialsHost
   const dials = new Dials(new KnownPeers(), host)
@@ -53,7 +53,7 @@ function setUp() {
     }
     return Number.POSITIVE_INFINITY
   }
-  return { dials, connect, lose, redialMs }
+  return { dials, dialledAtMs, connect, lose, redialMs }
 }
 
 test.each([
@@ -91,6 +91,20 @@ test('a peer that broke the protocol is not dialled again at once', () => {
   vi.advanceTimersByTime(5_000)
   lose(new PeerProtocolError('a frame too large'))
   expect(redialMs()).toBeGreaterThanOrEqual(1_000)
+})
+
+test('a peer that dials this node after its own dials failed is dialled back at once', () => {
+  const { dials, dialledAtMs, connect, lose } = setUp()
+  connect()
+  for (let failure = 0; failure < 6; failure += 1) dials.peers.postpone(NODE, Date.now())
+  lose(new PeerProtocolError('a frame too large'))
+  vi.advanceTimersByTime(TICK_MS)
+  dials.connect()
+  expect(dialledAtMs).toHaveLength(1)
+  dials.returned(NODE)
+  expect(dialledAtMs).toHaveLength(2)
+  dials.returned('b' as NodeId)
+  expect(dials.peers.size).toBe(1)
 })
 
 test('a peer that is dialled again counts as being dialled', () => {

@@ -3,7 +3,7 @@ import { pieceLayout } from '../../../core/metainfo.ts'
 import { RefusedError } from '../../errors.ts'
 import type { PullLine, SwarmLine } from '../../store/browse.ts'
 import type { AdminParts, Handlers } from '../handler.ts'
-import { cursorParts, partOf } from '../page.ts'
+import { cursorNumber, cursorParts, partOf } from '../page.ts'
 
 export function imageHandlers({ clusters, peers, revocations, store, nowMs }: AdminParts) {
   const swarmLine = (line: SwarmLine) => ({ ...line, ...peers.of(line.cluster).count(line.swarm, nowMs()) })
@@ -56,7 +56,8 @@ export function imageHandlers({ clusters, peers, revocations, store, nowMs }: Ad
       repository = null,
     }) => {
       const [atMs, pull] = cursorParts(cursor, 2)
-      const before = atMs === undefined || pull === undefined ? null : { grantedAtMs: Number(atMs), pull }
+      const before =
+        atMs === undefined || pull === undefined ? null : { grantedAtMs: cursorNumber(atMs), pull }
       const found = await store.pullLines({ cluster, node, registry, repository, before, limit: limit + 1 })
       const { entries, next } = partOf(found.map(pullLine), limit, (it) => [String(it.grantedAtMs), it.pull])
       return { pulls: entries, next }

@@ -1,5 +1,6 @@
 import { configKeys } from '../../../core/config-keys.ts'
 import type { NodeId } from '../../../core/metainfo.ts'
+import { scrubSecrets } from '../../../core/scrub-secrets.ts'
 import { reseal } from '../../authority/sealer.ts'
 import { type TrackerConfig, trackerConfig } from '../../config.ts'
 import type { TokenKeyRecord } from '../../store/store.ts'
@@ -45,6 +46,14 @@ function settingLines(config: Readonly<TrackerConfig>) {
     const absent = trackerConfig.shape[name].safeParse(undefined)
     const value = config[name] ?? null
     const isDefault = JSON.stringify(absent.data ?? null) === JSON.stringify(value)
-    return { name, value, isDefault, description }
+    return { name, value: withoutSecrets(name, value), isDefault, description }
   })
 }
+
+/** Secrets are in files, except that the URL of a proxy may have a password. */
+function withoutSecrets(name: string, value: unknown): unknown {
+  return typeof value === 'string' && !WITHOUT_SECRETS.has(name) ? scrubSecrets(value) : value
+}
+
+/** Their schema refuses a password, and their query is none. */
+const WITHOUT_SECRETS: ReadonlySet<string> = new Set(['databaseUrl', 'databaseListenUrl'])

@@ -1,8 +1,8 @@
 import { StoreUnavailableError } from '../../errors.ts'
 
-/** Questions of one statement. */
+/** Bound of questions to the database that are asked in one statement. */
 export const GATHERED_MAX = 128
-/** Statements of one kind on their way; questions that come meanwhile are asked together. */
+/** Bound of such statements of one kind under way; questions that come meanwhile are asked together. */
 export const GATHERED_AT_ONCE_MAX = 2
 
 interface Waiting<Question, Answer> {

@@ -1,5 +1,5 @@
 import type { ClusterId, NodeId } from '../../../core/metainfo.ts'
-import type { AdminTokenRecord } from '../admin-tokens.ts'
+import type { SealedAdminToken } from '../admin-tokens.ts'
 import { ENDED_JOIN_TOKENS_MAX, type JoinTokenRecord } from '../join-tokens.ts'
 import type { MarkedNode } from '../node-marks.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
@@ -44,11 +44,11 @@ export async function withdrawJoinTokenRow(
 }
 
 /** @returns false if one of that name counts */
-export async function putAdminTokenRow(sql: Query, token: AdminTokenRecord): Promise<boolean> {
+export async function putAdminTokenRow(sql: Query, token: SealedAdminToken): Promise<boolean> {
   const { count } = await sql`INSERT INTO admin_tokens AS known
-    VALUES (${token.name}, ${token.role}, ${token.hash}, ${token.createdAtMs}, ${token.endsAtMs})
+    VALUES (${token.name}, ${token.role}, ${token.hash}, ${token.createdAtMs}, ${token.endsAtMs}, ${token.sealed})
     ON CONFLICT (name) DO UPDATE SET role = excluded.role, hash = excluded.hash,
-      created_at_ms = excluded.created_at_ms, ends_at_ms = excluded.ends_at_ms
+      created_at_ms = excluded.created_at_ms, ends_at_ms = excluded.ends_at_ms, sealed = excluded.sealed
     WHERE known.ends_at_ms <= excluded.created_at_ms`
   return count > 0
 }

@@ -1,5 +1,5 @@
 import type { ClusterId, NodeId } from '../../../core/metainfo.ts'
-import type { AdminTokenRecord } from '../admin-tokens.ts'
+import type { SealedAdminToken } from '../admin-tokens.ts'
 import type { AuditEntry } from '../audit.ts'
 import type { JoinTokenRecord } from '../join-tokens.ts'
 import type { MarkedNode, NodeMarksRecord } from '../node-marks.ts'
@@ -59,13 +59,16 @@ export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
       return recorded(db, audit, (sql) => withdrawJoinTokenRow(sql, cluster, id, audit.atMs))
     },
 
-    async adminTokens(): Promise<AdminTokenRecord[]> {
+    async adminTokens(): Promise<SealedAdminToken[]> {
       const rows = await db.run((sql) => sql`SELECT * FROM admin_tokens ORDER BY name COLLATE "C"`)
       return rows.map(adminTokenOf)
     },
 
-    putAdminToken(token: AdminTokenRecord, audit: AuditEntry): Promise<boolean> {
-      return recorded(db, audit, (sql) => putAdminTokenRow(sql, token))
+    putAdminToken(token: SealedAdminToken, audit: AuditEntry): Promise<boolean> {
+      return recorded(db, audit, async (sql) => {
+        await dataKey.check(sql)
+        return putAdminTokenRow(sql, token)
+      })
     },
 
     removeAdminToken(name: string, audit: AuditEntry): Promise<boolean> {

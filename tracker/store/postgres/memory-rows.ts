@@ -34,14 +34,15 @@ export function memoryStatements(
   return [
     ...goneParts.map((some) => (sql: Query) => forgetPresences(sql, tracker, some)),
     ...presenceParts.map((some) => (sql: Query) => {
-      const rows = some.map(({ cluster, node, address, port, wire, holds }) => ({
-        ...{ cluster, node, address, port, wire },
+      const rows = some.map(({ cluster, node, address, port, wire, zone, rack, holds }) => ({
+        ...{ cluster, node, address, port, wire, zone, rack },
         holds: packHolds(holds),
         tracker,
       }))
       return sql`INSERT INTO presences ${sql.rows(rows)}
         ON CONFLICT (cluster, node) DO UPDATE SET address = excluded.address, port = excluded.port,
-          holds = excluded.holds, wire = excluded.wire, tracker = excluded.tracker`
+          holds = excluded.holds, wire = excluded.wire, zone = excluded.zone, rack = excluded.rack,
+          tracker = excluded.tracker`
     }),
     ...inParts(byKey(change.acceptances, ({ id }) => id)).map((some) => (sql: Query) => {
       const rows = some.map(({ id, digest, untilMs, mark }) => ({ id, digest, until_ms: untilMs, mark }))

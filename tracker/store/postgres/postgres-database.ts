@@ -265,7 +265,7 @@ async function oncePast<T>(step: () => Promise<T>): Promise<T> {
 
 const READING = 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'
 
-/** The server hears of it when it next writes: whoever waits for its goodbye waits while it is cut off. */
+/** Ends a connection at once: a server that is cut off never answers a goodbye. */
 function cut(client: pg.ClientBase): void {
   const { connection } = client as { connection?: { stream?: Socket } }
   connection?.stream?.destroy()

@@ -33,7 +33,7 @@ export function hasMetAnother(error: unknown): boolean {
   return MET_ANOTHER.has(codeOf(error))
 }
 
-/** Other connections to the same server are not better. */
+/** Without a cause it is ours: the server did not answer in time, or is no primary. Other connections to it are not better. */
 export function isOfWholeServer(error: unknown): boolean {
   return (
     error instanceof StoreUnavailableError && (error.cause === undefined || codeOf(error.cause) === READ_ONLY)

@@ -36,17 +36,16 @@ export function orderLock(table: 'revocations' | 'epoch_changes'): string {
   return `hashtext('shoal ${table}')`
 }
 
+/** Tables of the first version that trackers read again. A migration never changes, so later tables are not added here. */
 const FIRST_CHANGES = [
-  ...[
-    'clusters',
-    'authorities',
-    'batch_keys',
-    'pauses',
-    'revocations',
-    'token_keys',
-    'epoch_changes',
-    'meta',
-  ],
+  'clusters',
+  'authorities',
+  'batch_keys',
+  'pauses',
+  'revocations',
+  'token_keys',
+  'epoch_changes',
+  'meta',
 ]
 
 const FIRST = `
@@ -211,7 +210,7 @@ const FIRST = `
 ${FIRST_CHANGES.map(changeTold).join('\n')}
 `
 
-// A tracker of before writes rows without seals and marks, and passes over these columns: such a row does not count.
+/** Trackers of the version before go on: they write rows without seals and marks, which do not count. */
 const SEALED = `
   -- sealed: the row's other columns; mark: a tracker's proof that it wrote the row
   ALTER TABLE token_keys ADD COLUMN sealed bytea;
@@ -249,6 +248,17 @@ const ADMINISTRATION = `
 ${['admin_tokens', 'node_marks'].map(changeTold).join('\n')}
 `
 
+// Such a row without a seal does not count.
+const SEALED_ADMINISTRATORS = `
+  -- sealed: the row's other columns
+  ALTER TABLE admin_tokens ADD COLUMN sealed bytea;
+`
+
+/** Trackers of the version before go on: they name peers as if all were in one place. */
+const LOCATIONS = `
+  ALTER TABLE presences ADD COLUMN zone text NOT NULL DEFAULT '', ADD COLUMN rack text NOT NULL DEFAULT '';
+`
+
 /** Whoever listens hears of a change of the table once its transaction has ended. */
 function changeTold(table: string): string {
   return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
@@ -259,4 +269,6 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: SEALED, oldestProgram: 1 },
   { sql: RESTORES, oldestProgram: 1 },
   { sql: ADMINISTRATION, oldestProgram: 1 },
+  { sql: SEALED_ADMINISTRATORS, oldestProgram: 1 },
+  { sql: LOCATIONS, oldestProgram: 1 },
 ]

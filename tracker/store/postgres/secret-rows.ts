@@ -4,7 +4,7 @@ import { ADMIN_CLUSTER, authorityOf, batchKeyOf, bytes, clusterOf } from '../rec
 import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from '../store.ts'
 import type { Query } from './sql.ts'
 
-/** Rows with sealed values: clusters' authorities, batch keys and join tokens, the admin authorities, and token keys. */
+/** Rows with sealed values: clusters' authorities, batch keys and join tokens, the admin authorities and tokens, and token keys. */
 
 export async function clusterRows(sql: Query): Promise<ClusterRecord[]> {
   const [clusters, authorities, batchKeys] = await Promise.all([
@@ -54,7 +54,7 @@ export async function insertBatchKeyRow(sql: Query, cluster: string, key: BatchK
 /** Replaces every sealed value by the result of `reseal`. Run it inside a transaction. */
 export async function resealRows(sql: Query, reseal: Reseal): Promise<void> {
   // Nobody adds a value that the old key sealed meanwhile.
-  await sql`LOCK TABLE join_tokens, authorities, batch_keys, token_keys IN SHARE ROW EXCLUSIVE MODE`
+  await sql`LOCK TABLE join_tokens, authorities, batch_keys, token_keys, admin_tokens IN SHARE ROW EXCLUSIVE MODE`
   for (const { id, cluster, sealed_hash } of await sql`SELECT id, cluster, sealed_hash FROM join_tokens`) {
     const sealed = reseal('joinToken', cluster, bytes(sealed_hash))
     await sql`UPDATE join_tokens SET sealed_hash = ${sealed} WHERE id = ${id}`
@@ -74,5 +74,9 @@ export async function resealRows(sql: Query, reseal: Reseal): Promise<void> {
   for (const { id, sealed } of await sql`SELECT id, sealed FROM token_keys WHERE sealed IS NOT NULL`) {
     const again = reseal('tokenKey', '', bytes(sealed))
     await sql`UPDATE token_keys SET sealed = ${again} WHERE id = ${id}`
+  }
+  for (const { name, sealed } of await sql`SELECT name, sealed FROM admin_tokens WHERE sealed IS NOT NULL`) {
+    const again = reseal('adminToken', '', bytes(sealed))
+    await sql`UPDATE admin_tokens SET sealed = ${again} WHERE name = ${name}`
   }
 }

@@ -4,7 +4,7 @@ import type { Query } from './sql.ts'
 
 /** Presences of one answer: more than one tracker restores at its start. */
 const PRESENCES_MAX = 50_000
-/** How often a tracker says that it is alive, at most: who writes nothing waits for no disk. */
+/** Least time between two writes by which a tracker shows that it is alive: a write waits for the disk. */
 const SEEN_AGAIN_MS = 1_000
 /** How long the rows of ended trackers and of gone nodes are kept, for those that were away. */
 const KEPT_MS = 3_600_000
