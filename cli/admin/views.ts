@@ -1,5 +1,5 @@
 import { createHash, X509Certificate } from 'node:crypto'
-import { agoText, durationText, utcText } from '../../core/time-text.ts'
+import { agoText, utcText } from '../../core/time-text.ts'
 import { type Cell, type Column, wrappedLines } from '../table.ts'
 import { callCommand, tableView } from './call-command.ts'
 import { shortId, shortIds } from './short-ids.ts'
