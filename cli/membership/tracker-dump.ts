@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { DATA_DIR_FLAG, trackerDataDir } from '../../certs-tool/admin-flags.ts'
 import { FileExistsError } from '../../certs-tool/errors.ts'
 import { accessError } from '../../certs-tool/key-files.ts'
 import { command } from '../../core/command.ts'
@@ -36,6 +37,13 @@ const PLACE_FLAGS = {
   },
 } as const
 
+/** A store that is read is also that of `shoal up`; one that is filled must be named. */
+const SOURCE_FLAGS = { ...PLACE_FLAGS, 'data-dir': DATA_DIR_FLAG } as const
+
+interface Source extends Omit<Place, 'data-dir'> {
+  'data-dir'?: string | undefined
+}
+
 interface Place {
   'data-dir': string
   'database-url'?: string | undefined
@@ -45,7 +53,7 @@ interface Place {
 
 export const trackerExportCommand = command({
   positionals: ['file'],
-  flags: PLACE_FLAGS,
+  flags: SOURCE_FLAGS,
   async run(values, [file = '']) {
     await writeDump(values, file)
     return `${file} has the state; its secrets open with the unlock key of this tracker\n`
@@ -54,7 +62,7 @@ export const trackerExportCommand = command({
 
 export const trackerBackupCommand = command({
   positionals: ['file'],
-  flags: PLACE_FLAGS,
+  flags: SOURCE_FLAGS,
   async run(values, [file = '']) {
     await writeDump(values, file, { program: shoalVersion(), takenAtMs: Date.now() })
     return `${file} has the backup; it opens with the unlock key that this tracker has now: keep both, apart from each other\n`
@@ -87,7 +95,7 @@ export const trackerRestoreCommand = command({
   },
 })
 
-async function writeDump(place: Place, file: string, backup?: Omit<BackupHead, 'clusters'>): Promise<void> {
+async function writeDump(place: Source, file: string, backup?: Omit<BackupHead, 'clusters'>): Promise<void> {
   // The sealed secrets open with the unlock key only, but who is in which cluster is for nobody else either.
   const output = createWriteStream(file, { fd: openedNew(file), flush: true })
   const write = (lines: AsyncIterable<string>) => pipeline(Readable.from(ended(lines)), output)
@@ -111,14 +119,14 @@ function openedNew(file: string): number {
 }
 
 async function dumped(
-  place: Place,
+  place: Source,
   write: (lines: AsyncIterable<string>) => Promise<void>,
   backup: Omit<BackupHead, 'clusters'> | undefined,
 ): Promise<void> {
   const url = place['database-url']
   if (url === undefined) {
     const { dumpSqlite } = await import('../../tracker/store/sqlite-dump.ts')
-    return write(dumpSqlite(join(place['data-dir'], STORE_FILE), backup))
+    return write(dumpSqlite(join(trackerDataDir(place['data-dir']), STORE_FILE), backup))
   }
   const database = await databaseOf(url, place)
   try {
@@ -163,7 +171,7 @@ function linesOf(file: string): AsyncIterable<string> {
   }
 }
 
-function databaseOf(url: string, place: Place) {
+function databaseOf(url: string, place: Source) {
   return openDatabase(url, {
     databasePasswordFile: place['database-password-file'],
     databaseCaFile: place['database-ca-file'],

@@ -124,6 +124,8 @@ describe('shoal up, started for the first time', () => {
     const { stdout, stderr } = await runShoal(['admin', 'cluster', 'ls', '--json'], { folder: parent })
     expect(stderr).toBe('')
     expect(JSON.parse(stdout).clusters).toMatchObject([{ name: 'main' }])
+    const copied = await runShoal(['tracker', 'backup', join(parent, 'backup')], { folder: parent })
+    expect(copied).toMatchObject({ code: 0, stderr: '' })
   })
 
   it('obeys shoal admin: a new cluster, a new join token, and a refusal', async () => {
