@@ -243,7 +243,7 @@ export const ADMIN_BLOCK: Entry = {
         'block add --repository registry.example.com/team/app',
         'All that is granted through it; the same blob in another repository is still shared.',
       ),
-      example(`block add --digest sha256:${'0123456789abcdef'.repeat(4)}`, 'One layer, in any repository.'),
+      example('block add --digest "$DIGEST"', 'One layer, `sha256:…`, in any repository.'),
       example('block add --node 0123456789ab', 'As `shoal admin node revoke`.'),
     ),
     entry(
