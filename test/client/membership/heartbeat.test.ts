@@ -1,5 +1,6 @@
 import pino from 'pino'
 import { afterEach, expect, test, vi } from 'vitest'
+import { Blocks } from '../../../client/membership/blocks.ts'
 import { Heartbeat, type HeartbeatHost } from '../../../client/membership/heartbeat.ts'
 import { Defects } from '../../../core/defects.ts'
 
@@ -20,7 +21,7 @@ function started(): { sent: () => number } {
   const nothing = () => undefined
   heartbeat = new Heartbeat({
     tracker: { heartbeat: beat },
-    trust: { update: nothing, revoke: nothing, isOutdated: () => false },
+    trust: { update: nothing, revoke: nothing, isOutdated: () => false, blocks: new Blocks() },
     settings: { update: nothing },
     links: { heard: nothing, heartbeatFields: {} },
     ...{ log, defects: new Defects({ log, count: nothing }) },

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { BlobRequest } from '../../../client/client.ts'
+import { Blocks } from '../../../client/membership/blocks.ts'
 import { Vouching } from '../../../client/origin/vouching.ts'
 import { GrantedSwarms, type GrantedSwarmsOptions } from '../../../client/swarm/granted-swarms.ts'
 import { type ClusterId, swarmIdOf } from '../../../core/metainfo.ts'
@@ -27,6 +28,7 @@ test('a grant says that the blob is in the repository as of when it was given, h
     }),
     grants: { obtain: async () => ({ grant: { grantedAtMs }, swarm: granted }) },
     vouching,
+    blocks: new Blocks(),
     onMembership: () => undefined,
   } as unknown as GrantedSwarmsOptions)
   await swarms.open(request)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { BlobRequest } from '../../../client/client.ts'
+import { Blocks } from '../../../client/membership/blocks.ts'
 import { GrantedSwarms, type GrantedSwarmsOptions } from '../../../client/swarm/granted-swarms.ts'
 import type { Swarm } from '../../../client/swarm/swarm.ts'
 import { digestFromHex } from '../../../core/digest.ts'
@@ -23,6 +24,7 @@ function granted(getChecked: () => Promise<Swarm | undefined>): GrantedSwarms {
     apiPathOf: () => '/v2/',
     swarms: () => ({ getChecked }),
     hashedMsMax: 300,
+    blocks: new Blocks(),
   }
   return new GrantedSwarms(options as unknown as GrantedSwarmsOptions)
 }
