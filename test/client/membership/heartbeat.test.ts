@@ -3,6 +3,7 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { Blocks } from '../../../client/membership/blocks.ts'
 import { Heartbeat, type HeartbeatHost } from '../../../client/membership/heartbeat.ts'
 import { Defects } from '../../../core/defects.ts'
+import { NOWHERE } from '../../../core/location.ts'
 
 /** How long the tracker takes to answer. */
 const ANSWER_MS = 5
@@ -23,6 +24,7 @@ function started(): { sent: () => number } {
     tracker: { heartbeat: beat },
     trust: { update: nothing, revoke: nothing, isOutdated: () => false, blocks: new Blocks() },
     settings: { update: nothing },
+    location: () => NOWHERE,
     links: { heard: nothing, heartbeatFields: {} },
     ...{ log, defects: new Defects({ log, count: nothing }) },
     ...{ listenPort: () => 1, holds: () => [], wantsPeers: () => [], takeBadPeers: () => [] },
