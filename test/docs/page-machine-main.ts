@@ -141,6 +141,11 @@ async function filledIn({ text: line }: PageLine): Promise<string> {
     const { blocks } = JSON.parse(output) as { blocks: { block: string }[] }
     filled = filled.replace(/[0-9a-f]{16}/, blocks[0]?.block ?? '')
   }
+  if (/node (inspect|revoke)/.test(filled)) {
+    const { output } = await typed('shoal admin node ls --json')
+    const { nodes } = JSON.parse(output) as { nodes: { node: string }[] }
+    filled = filled.replace(/[0-9a-f]{12}/, nodes[0]?.node ?? '')
+  }
   return ASKS.test(filled) ? `${filled} --yes` : filled
 }
 
