@@ -106,7 +106,7 @@ describe('metrics', () => {
       name: name!,
       value: value!,
     }))
-    const allowed = ['code', 'outcome', 'reason', 'source', 'state', 'where']
+    const allowed = ['code', 'distance', 'outcome', 'reason', 'source', 'state', 'where']
     expect(labels.filter(({ name }) => !allowed.includes(name))).toEqual([])
     for (const { value } of labels) expect(value).toMatch(/^[A-Za-z_][\w ]{0,40}$/)
     for (const code of CONDITION_CODES) expect(body).toContain(`shoal_node_conditions{code="${code}"} `)
