@@ -103,7 +103,7 @@ test('the tracker hears within a heartbeat that a running node stands elsewhere'
     const { answer } = await asker.pull(cluster, blob)
     return answer.swarms[0]!.peers.map((peer) => peer.isFar)
   }
-  await expect.poll(isFar, { timeout: 5_000 }).toEqual([false])
+  await expect.poll(isFar, { timeout: 12_000, interval: 250 }).toEqual([false])
   node.client.limits.change({ trackerPatienceMs: 5_000, location: WEST })
-  await expect.poll(isFar, { timeout: 5_000 }).toEqual([true])
+  await expect.poll(isFar, { timeout: 12_000, interval: 250 }).toEqual([true])
 }, 30_000)
