@@ -30,9 +30,9 @@ export interface FallbackView {
 
 /**
  * Chooses the pieces to fetch from the registry when the swarm gives nothing: from the reader's position on, pieces
- * out of reach first. Other nodes that lost the same source do the same at the same moment, so each node begins with
+ * out of reach first, and those before it last. Other nodes that lost the same source do the same at the same moment, so each node begins with
  * a share of its own and gets the other shares from its peers.
- * @returns undefined when no piece is missing from the reader's position on
+ * @returns undefined when no needed piece is missing
  */
 export function fallbackRun(view: FallbackView): MissingRun | undefined {
   const missing = missingPieces(view)
@@ -70,15 +70,15 @@ export function outOfReachRuns(view: FallbackView): { firstPiece: number; pieces
   return runs
 }
 
+/** From the reader's position on, and then those before it: its last byte waits until the whole blob is here. */
 function missingPieces(view: FallbackView): PieceIndex[] {
-  const { have, layout } = view
-  const pieces: PieceIndex[] = []
-  for (
-    let piece = have.firstMissing(view.position());
-    piece < layout.pieceCount;
-    piece = have.firstMissing(piece + 1)
-  ) {
-    if (view.isNeeded(piece as PieceIndex)) pieces.push(piece as PieceIndex)
-  }
-  return pieces
+  const { layout } = view
+  const position = view.position()
+  return [...missingIn(view, position, layout.pieceCount), ...missingIn(view, 0, position)]
+}
+
+function* missingIn(view: FallbackView, from: number, to: number): Generator<PieceIndex> {
+  const { have } = view
+  for (let piece = have.firstMissing(from); piece < to; piece = have.firstMissing(piece + 1))
+    if (view.isNeeded(piece as PieceIndex)) yield piece as PieceIndex
 }

@@ -34,7 +34,15 @@ test('a node alone fetches from the reader on, up to the first stored piece', ()
 
 test('nothing is fetched when nothing is missing', () => {
   expect(runOf({ pieceCount: 3, have: [0, 1, 2] })).toBeUndefined()
-  expect(runOf({ pieceCount: 3, have: [1, 2], position: 1, place: { at: 1, of: 2 } })).toBeUndefined()
+})
+
+test('pieces before the reader come last: the end of a blob waits for all of it', () => {
+  expect(runOf({ pieceCount: 6, have: [4, 5], position: 3 })).toEqual({ first: 3, end: 4 })
+  expect(runOf({ pieceCount: 6, have: [0, 2, 3, 4, 5], position: 5 })).toEqual({ first: 1, end: 2 })
+  expect(runOf({ pieceCount: 3, have: [1, 2], position: 1, place: { at: 1, of: 2 } })).toEqual({
+    first: 0,
+    end: 1,
+  })
 })
 
 test('one fetch is bounded', () => {
