@@ -38,12 +38,13 @@ describe.skipIf(mustSkipFor(NEEDED))('clients behind a guard', () => {
     `pull through ${KILLS} kills of node, relay or tracker`,
     async () => {
       const pulls: Pulled[] = []
+      const retriesBefore = story.secondRetries.length
       for (let round = 0; round < ROUNDS; round += 1)
         pulls.push(...(await story.round(PARTS[round % PARTS.length]!)))
       console.log(table(pulls))
       expect(failedOf(pulls)).toEqual([])
       // It would ask again 10 s later.
-      expect(story.secondRetries).toEqual([])
+      expect(story.secondRetries).toHaveLength(retriesBefore)
       expect(secondsOf(pullsOf(pulls, 'docker', 'node')).at(-1)).toBeLessThan(DOCKER_SECONDS_MAX)
     },
     ROUNDS * ROUND_SECONDS_MAX * 1000,
